@@ -1,0 +1,228 @@
+"""Configuration: TOML text becomes checked, frozen settings. An unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """A table of the configuration: frozen, strict about keys; drivers and stages derive their own options from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunSettings(Settings):
+    """[run] where results go and who must be ready before the camera starts."""
+
+    name: str = "run"
+    out: Path = Path("runs")
+    seed: int = 0
+    wait_for: tuple[str, ...] = ("analyse",)
+    """Nodes that must report ready before the camera starts."""
+    ready_timeout_s: float = Field(default=120.0, gt=0)
+    restart_limit: int = Field(default=5, ge=0)
+    """How often the supervisor starts one node again within a minute."""
+
+
+class CameraSettings(Settings):
+    """[camera] which driver brings the frames; ``options`` belong to that driver and are checked by it."""
+
+    driver: str = "virtual"
+    name: str = ""
+    """The camera's name in fields and topics; empty: the device's own label."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class PlanSettings(Settings):
+    """[plan] what the rig does when nobody asks for anything else."""
+
+    mode: Literal["stream", "mda"] = "stream"
+    interval_ms: float = Field(default=100.0, ge=0)
+    exposure_ms: float = Field(default=10.0, gt=0)
+    frames: int | None = Field(default=None, ge=1)
+    """Time points to take; None: until stopped."""
+    channels: tuple[str, ...] = ()
+    positions_um: tuple[tuple[float, float, float], ...] = ()
+    """Stage positions (x, y, z); empty: where the stage is."""
+    light_power: float | None = Field(default=None, ge=0, le=1)
+
+
+class LimitSettings(Settings):
+    """[limits] what feedback may do; checked at the rig. An absent limit allows what the hardware allows."""
+
+    allow: tuple[str, ...] | None = None
+    """Command kinds that feedback may send; None: all."""
+    exposure_ms: tuple[float, float] = (0.01, 10_000.0)
+    interval_ms: tuple[float, float] = (0.0, 3_600_000.0)
+    light_power: tuple[float, float] = (0.0, 1.0)
+    x_um: tuple[float, float] | None = None
+    y_um: tuple[float, float] | None = None
+    z_um: tuple[float, float] | None = None
+    max_move_um: float | None = Field(default=None, gt=0)
+    """The longest move of one command."""
+    max_age_ms: float = Field(default=2_000.0, gt=0)
+    """The oldest data that feedback may act on, whatever the command says."""
+    rate_per_s: float = Field(default=20.0, gt=0)
+    """Commands of feedback a second, over the last second."""
+    alive_timeout_s: float = Field(default=2.0, gt=0)
+    """Without a decision, or a sign of life, for so long the rig returns to its base plan."""
+
+
+class DoseSettings(Settings):
+    """[dose] what light costs. Without ``mw_per_mm2`` the ledger says that its unit is not calibrated."""
+
+    mw_per_mm2: float | None = Field(default=None, gt=0)
+    """Irradiance at the sample at full power."""
+
+
+class ChainSettings(Settings):
+    """[chain] the stages of the analysis and how they queue."""
+
+    denoise: str = "recursive"
+    """An entry point, ``file.py:Name``, or ``none``."""
+    segment: str = "classical"
+    track: str = "assignment"
+    divide: str = "rule"
+    segment_channel: str = ""
+    """Empty: the first channel that arrives."""
+    measure_channels: tuple[str, ...] = ()
+    z: int | Literal["max", "mean"] = 0
+    """The plane that is segmented, or a projection of ``planes`` planes."""
+    planes: int = Field(default=1, ge=1)
+    denoise_options: dict[str, Any] = Field(default_factory=dict)
+    segment_options: dict[str, Any] = Field(default_factory=dict)
+    track_options: dict[str, Any] = Field(default_factory=dict)
+    divide_options: dict[str, Any] = Field(default_factory=dict)
+    queue: int = Field(default=4, ge=1)
+    """Frames that may wait before each stage."""
+    overload: Literal["drop_oldest", "wait"] = "wait"
+    """A full queue: ``drop_oldest`` loses the oldest whole frame before the first stage; ``wait`` holds it back."""
+    deadline_ms: float | None = Field(default=None, gt=0)
+    """A frame older than this before the first stage is dropped whole; None: never."""
+
+
+class FeedbackSettings(Settings):
+    """[feedback] policies, run in order."""
+
+    policies: tuple[str, ...] = ()
+    """Policy files (``.toml``), entry points, or ``file.py:Name``."""
+    budget_ms: float = Field(default=50.0, gt=0)
+    """Time a policy has for one event."""
+    max_age_ms: float = Field(default=1_000.0, gt=0)
+    """Age limit of a command whose wish names none."""
+
+
+class RecordSettings(Settings):
+    """[record] what is kept."""
+
+    cells: bool = True
+    """Rows of the cells table in ``analysis.sqlite``."""
+
+
+class WatchSettings(Settings):
+    """[watch] metrics and the live page."""
+
+    page: str = "127.0.0.1:8600"
+    """Where the live page is served; port 0: any free one."""
+    metrics: bool = True
+    host: str = "127.0.0.1"
+    acquire_port: int = 0
+    analyse_port: int = 0
+    watch_port: int = 0
+    """Ports of /metrics by node; 0: any free one."""
+    jpeg_quality: int = Field(default=80, ge=10, le=100)
+    max_fps: float = Field(default=15.0, gt=0)
+
+
+class WireSettings(Settings):
+    """[wire] where nodes meet. Port 0: the supervisor picks a free one for the whole run."""
+
+    frames: str = "tcp://127.0.0.1:0"
+    control: str = "tcp://127.0.0.1:0"
+    results: str = "tcp://127.0.0.1:0"
+    credits: int = Field(default=8, ge=1)
+    heartbeat_ms: int = Field(default=200, gt=0)
+    heartbeat_timeout_ms: int = Field(default=600, gt=0)
+
+
+class Configuration(Settings):
+    """The whole file."""
+
+    run: RunSettings = RunSettings()
+    camera: CameraSettings = CameraSettings()
+    plan: PlanSettings = PlanSettings()
+    limits: LimitSettings = LimitSettings()
+    dose: DoseSettings = DoseSettings()
+    chain: ChainSettings = ChainSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    record: RecordSettings = RecordSettings()
+    watch: WatchSettings = WatchSettings()
+    wire: WireSettings = WireSettings()
+
+
+def load(path: Path) -> Configuration:
+    """Read a TOML file. Paths in ``[feedback] policies`` and ``[camera] options`` stay as written.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is no TOML, or says something unknown or impossible.
+    """
+    return parse(Configuration, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file into plain data. Raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; see deploy/examples for complete configurations") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def parse(model: type[Model], data: Mapping[str, Any], where: str) -> Model:
+    """Check plain data against a settings model.
+
+    Raises
+    ------
+    ConfigError
+        Names the key, what is wrong, and for an unknown key the nearest known one.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_sentence(model, item) for item in error.errors())) from None
+
+
+def _sentence(model: type[BaseModel], item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
+        return f"unknown key '{key}'; {hint}"
+    return f"'{key}' {item['msg'][0].lower()}{item['msg'][1:]} (got {item.get('input')!r})"
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

@@ -1,0 +1,61 @@
+"""Every metric that a node exports, named in one place; served from one port per process."""
+
+from __future__ import annotations
+
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+REGISTRY = CollectorRegistry()
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+FRAMES_RECEIVED = Counter(
+    "cytoloop_frames_received", "Frames that a node took in", ["node", "camera"], registry=REGISTRY
+)
+FRAMES_LOST = Counter(
+    "cytoloop_frames_lost",
+    "Frames that did not reach the next part, by where and why",
+    ["stage", "reason"],
+    registry=REGISTRY,
+)
+FRAMES_DECIMATED = Counter(
+    "cytoloop_frames_decimated", "Frames left out by the plan's own policy", ["camera"], registry=REGISTRY
+)
+DISCONTINUITIES = Counter(
+    "cytoloop_discontinuities", "Restarts and gaps that a driver reported", ["camera", "reason"], registry=REGISTRY
+)
+STAGE_SECONDS = Histogram(
+    "cytoloop_stage_seconds", "Time that one frame took in a stage", ["stage"], buckets=_SECONDS, registry=REGISTRY
+)
+END_TO_END_SECONDS = Histogram(
+    "cytoloop_end_to_end_seconds", "From popped at the rig to decided", [], buckets=_SECONDS, registry=REGISTRY
+)
+QUEUE_DEPTH = Gauge("cytoloop_queue_depth", "Frames that wait", ["queue"], registry=REGISTRY)
+EVENTS = Counter("cytoloop_events", "Event revisions", ["kind", "status"], registry=REGISTRY)
+COMMANDS = Counter("cytoloop_commands", "Commands by final state", ["kind", "state"], registry=REGISTRY)
+COMMAND_SECONDS = Histogram(
+    "cytoloop_command_seconds", "From received at the rig to applied", [], buckets=_SECONDS, registry=REGISTRY
+)
+MESSAGES_REFUSED = Counter(
+    "cytoloop_messages_refused", "Messages that were not understood", ["port", "reason"], registry=REGISTRY
+)
+POLICY_DROPPED = Counter(
+    "cytoloop_policy_dropped", "Wishes dropped with their policy's fault", ["policy", "reason"], registry=REGISTRY
+)
+STAGE_ERRORS = Counter(
+    "cytoloop_stage_errors", "Frames that a stage refused or failed on", ["stage", "error"], registry=REGISTRY
+)
+FALLBACKS = Counter(
+    "cytoloop_base_plan_returns", "Times the rig fell back to its base plan", ["reason"], registry=REGISTRY
+)
+CELLS_ALIVE = Gauge("cytoloop_cells_alive", "Cells in the newest decided frame", ["field"], registry=REGISTRY)
+BUILD = Info("cytoloop_build", "Versions", registry=REGISTRY)
+
+
+def serve(node: str, host: str, port: int) -> int:
+    """Serve ``/metrics`` of this process and return the port (``port`` 0 picks a free one)."""
+    from importlib.metadata import version
+
+    BUILD.info({"version": version("cytoloop"), "python": platform.python_version(), "node": node})
+    server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    return int(server.server_port)
