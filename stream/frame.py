@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -116,7 +117,7 @@ class Frame:
     channel: str = ""
     stamps: Stamps = Stamps()
     commands: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -143,7 +144,8 @@ class Frame:
     def to_stage_um(self, points_px: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Convert image points ``(n, 2)`` as ``(y, x)`` in pixels to stage ``(n, 2)`` as ``(x, y)`` in µm."""
         xy = np.asarray(points_px, np.float64)[:, ::-1] + self._origin_px()
-        return xy @ np.asarray(self.affine_um, np.float64).T + np.asarray(self.stage_um[:2])
+        stage: NDArray[np.float64] = xy @ np.asarray(self.affine_um, np.float64).T + np.asarray(self.stage_um[:2])
+        return stage
 
     def to_image_px(self, points_um: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Convert stage points ``(n, 2)`` as ``(x, y)`` in µm to image ``(n, 2)`` as ``(y, x)`` in pixels."""
