@@ -1,0 +1,58 @@
+"""Finds the classes that a configuration names: an entry point of cytoloop's, or ``file.py:Name``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from stream.errors import ConfigError
+
+Group = Literal["drivers", "denoisers", "segmenters", "trackers", "dividers", "policies"]
+
+
+def names(group: Group) -> list[str]:
+    """Return the names that are installed for a group, sorted."""
+    return sorted(entry_points(group=f"cytoloop.{group}").names)
+
+
+def load(group: Group, name: str, base: Path | None = None) -> Any:
+    """Return the class that ``name`` stands for; a relative file is looked for beside ``base``.
+
+    Raises
+    ------
+    ConfigError
+        Nothing has this name (the nearest one is given), or its module cannot be imported (with what is missing).
+    """
+    if ".py:" in name:
+        return _from_file(group, name, base)
+    found = [point for point in entry_points(group=f"cytoloop.{group}") if point.name == name]
+    if not found:
+        known = names(group)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}, or file.py:Name"
+        raise ConfigError(f"no {group[:-1]} is called '{name}'; {hint}")
+    try:
+        return found[0].load()
+    except ImportError as error:
+        raise ConfigError(f"{group[:-1]} '{name}' needs a package that is not installed: {error}") from error
+
+
+def _from_file(group: Group, name: str, base: Path | None) -> Any:
+    file, _, attribute = name.rpartition(":")
+    path = (base or Path()) / file
+    if not path.is_file():
+        raise ConfigError(f"{group[:-1]} '{name}': no file {path}")
+    spec = importlib.util.spec_from_file_location(f"cytoloop_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{group[:-1]} '{name}': {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a user's file may raise anything while it is imported
+        raise ConfigError(f"{group[:-1]} '{name}': {path} fails on import: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{group[:-1]} '{name}': {path} defines no '{attribute}'")
+    return getattr(module, attribute)
