@@ -170,5 +170,5 @@ def warm(settings: ChainSettings, shape: tuple[int, int], dtype: np.dtype[Any], 
         noise = np.random.default_rng(number).normal(100, 5, shape)
         pixels = np.clip(noise + 80 * np.roll(spots, number, axis=0), 0, 255).astype(dtype)
         frame = Frame("warm", "warm", "warm", 0, number, "warm:p0", number, pixels)
-        chain.step(Moment(frame, {name: pixels for name in settings.measure_channels}, elapsed_s=float(number)))
+        chain.step(Moment(frame, dict.fromkeys(settings.measure_channels, pixels), elapsed_s=float(number)))
     chain.finish()

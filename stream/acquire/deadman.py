@@ -1,0 +1,47 @@
+"""Notices that the analysis no longer decides: silence, or frames that nobody decides, whatever the transport says."""
+
+from __future__ import annotations
+
+import threading
+
+from stream.acquire.recent import Recent
+from stream.frame import FrameRef
+
+
+class DeadMan:
+    """Trips when the deciding thread is silent for ``timeout_ns``, or a frame waits that long for its decision.
+
+    It is armed by the first sign of life, so that a rig without an analysis runs its plan in peace.
+    """
+
+    def __init__(self, timeout_ns: int, recent: Recent) -> None:
+        self._timeout_ns = timeout_ns
+        self._recent = recent
+        self._lock = threading.Lock()
+        self._last_alive_ns: int | None = None
+
+    def ready(self, now_ns: int) -> None:
+        """An analysis has started, or started again; it does not answer for frames taken before."""
+        with self._lock:
+            self._last_alive_ns = now_ns
+        self._recent.forgive()
+
+    def alive(self, last_decided: FrameRef | None, now_ns: int) -> None:
+        """The deciding thread said which frame it decided last."""
+        with self._lock:
+            self._last_alive_ns = now_ns
+        if last_decided is not None:
+            self._recent.decided(last_decided)
+
+    def fault(self, now_ns: int) -> str | None:
+        """Return what is wrong with the analysis; None while it lives, or was never there."""
+        with self._lock:
+            last_ns = self._last_alive_ns
+        if last_ns is None:
+            return None
+        if now_ns - last_ns > self._timeout_ns:
+            return "silent"
+        oldest_ns = self._recent.oldest_undecided_ns()
+        if oldest_ns is not None and now_ns - oldest_ns > self._timeout_ns:
+            return "undecided"
+        return None
