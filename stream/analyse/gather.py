@@ -1,0 +1,95 @@
+"""Brings the frames of one field and time point together: channels and planes become one :class:`Moment`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.config import ChainSettings
+from stream.frame import Frame
+from stream.metrics import FRAMES_LOST
+from stream.stages import Moment
+
+
+@dataclass(slots=True)
+class _Open:
+    """What has arrived of one time point; frames by (channel, plane)."""
+
+    number: int
+    frames: dict[tuple[str, int], Frame] = field(default_factory=dict)
+
+
+class Gather:
+    """Collects frames per field until a moment is whole.
+
+    A time point that is still incomplete when the next one of its field begins is handed on with the channels it has,
+    or counted as lost when the segmented one is missing.
+    """
+
+    def __init__(self, settings: ChainSettings) -> None:
+        self._settings = settings
+        self._segment_channel: str | None = settings.segment_channel or None
+        self._open: dict[str, _Open] = {}
+        self._last: dict[str, int] = {}
+        self._start_ns: int | None = None
+
+    def add(self, frame: Frame) -> list[Moment]:
+        """Take a frame; return the moments that it completes (0, 1, or 2 where it ends an incomplete one)."""
+        if self._start_ns is None:
+            self._start_ns = frame.stamps.t_pop_ns
+        if self._segment_channel is None:
+            self._segment_channel = frame.channel
+        done: list[Moment] = []
+        current = self._open.get(frame.field)
+        if current is not None and current.number != frame.frame:
+            done += self._close(frame.field)
+            current = None
+        if current is None:
+            current = self._open[frame.field] = _Open(frame.frame)
+        current.frames[(frame.channel, frame.index.z)] = frame
+        if self._wanted() <= set(current.frames):
+            done += self._close(frame.field)
+        return done
+
+    def flush(self) -> list[Moment]:
+        """Hand on whatever is still open, at the end of a stream."""
+        return [moment for name in list(self._open) for moment in self._close(name)]
+
+    def _planes(self) -> list[int]:
+        z = self._settings.z
+        return [z] if isinstance(z, int) else list(range(self._settings.planes))
+
+    def _wanted(self) -> set[tuple[str, int]]:
+        channels = {self._segment_channel or "", *self._settings.measure_channels}
+        return {(channel, plane) for channel in channels for plane in self._planes()}
+
+    def _close(self, name: str) -> list[Moment]:
+        part = self._open.pop(name)
+        frame = self._project(part, self._segment_channel or "")
+        if frame is None:
+            if self._wanted() & set(part.frames):
+                FRAMES_LOST.labels("gather", "no_segment_channel").inc()
+            return []
+        missed = max(0, frame.frame - self._last[name] - 1) if name in self._last else 0
+        self._last[name] = frame.frame
+        channels: dict[str, NDArray[Any]] = {}
+        for channel in self._settings.measure_channels:
+            measured = self._project(part, channel)
+            if measured is not None:
+                channels[channel] = measured.pixels
+        elapsed_s = (frame.stamps.t_pop_ns - (self._start_ns or 0)) / 1e9
+        return [Moment(frame, channels, missed=missed, elapsed_s=elapsed_s)]
+
+    def _project(self, part: _Open, channel: str) -> Frame | None:
+        """Return the channel's plane, or the projection of its planes with the first plane's description."""
+        frames = [part.frames[(channel, z)] for z in self._planes() if (channel, z) in part.frames]
+        if not frames:
+            return None
+        if len(frames) == 1 or isinstance(self._settings.z, int):
+            return frames[0]
+        stack = np.stack([frame.pixels for frame in frames])
+        flat = stack.max(axis=0) if self._settings.z == "max" else stack.mean(axis=0).astype(stack.dtype)
+        return replace(frames[0], pixels=flat)

@@ -1,0 +1,156 @@
+"""A thread per stage with a bounded queue before each: moments flow through in order and every loss is counted."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stream.analyse.chain import STAGES, Chain, Decision, Work, run_stage
+from stream.clock import Clock, now_ns
+from stream.config import ChainSettings
+from stream.frame import Frame, FrameRef
+from stream.metrics import FRAMES_LOST, QUEUE_DEPTH, STAGE_ERRORS, STAGE_SECONDS
+from stream.stages import Moment
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A moment that a stage could not take; its frame is lost and the stream goes on."""
+
+    ref: FrameRef
+    stage: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Everything that was submitted has come out."""
+
+
+@dataclass(slots=True)
+class _Item:
+    work: Work
+    chain: Chain
+    failed: Failed | None = None
+
+
+Output = Decision | Failed | Drained
+
+
+class Pipeline:
+    """Runs the chains of all fields, one thread per stage.
+
+    Results come out of :meth:`next` in the order in which moments went in. A stage that raises loses that one moment:
+    it is counted and passed on as :class:`Failed`, and the stages after it are not run on it.
+    """
+
+    def __init__(
+        self, settings: ChainSettings, make_chain: Callable[[str], Chain] | None = None, clock: Clock = now_ns
+    ) -> None:
+        self._settings = settings
+        self._make = make_chain or (lambda name: Chain(settings))
+        self._chains: dict[str, Chain] = {}
+        self._clock = clock
+        self._queues: list[queue.Queue[_Item | None]] = [queue.Queue(settings.queue) for _ in range(len(STAGES) + 1)]
+        self._count_lock = threading.Lock()
+        self._in_flight = 0
+        self._threads = [
+            threading.Thread(target=self._run, args=(place, name), name=f"stage-{name}", daemon=True)
+            for place, name in enumerate(STAGES)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def chains(self) -> dict[str, Chain]:
+        """The chains by field, as far as fields have been seen."""
+        return self._chains
+
+    @property
+    def in_flight(self) -> int:
+        """Moments that went in and have not come out of :meth:`next`."""
+        return self._in_flight
+
+    def submit(self, moment: Moment) -> bool:
+        """Put a moment before the first stage; False when it was dropped by the deadline. May wait, by policy."""
+        if self._late(moment.frame):
+            FRAMES_LOST.labels("analyse", "deadline").inc()
+            return False
+        name = moment.frame.field
+        if name not in self._chains:
+            self._chains[name] = self._make(name)
+        self._count(1)
+        item = _Item(Work(moment), self._chains[name])
+        first = self._queues[0]
+        if self._settings.overload == "wait":
+            first.put(item)
+            return True
+        while True:
+            try:
+                first.put_nowait(item)
+                return True
+            except queue.Full:
+                self._drop_oldest(first)
+
+    def next(self, timeout_s: float) -> Output | None:
+        """Return the next result, or None when none came in time."""
+        try:
+            item = self._queues[-1].get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if item is None:
+            return Drained()
+        self._count(-1)
+        return item.failed or item.work.decision()
+
+    def drain(self) -> None:
+        """Say that nothing more comes; :meth:`next` ends with :class:`Drained` once all is out."""
+        self._queues[0].put(None)
+
+    def _count(self, step: int) -> None:
+        with self._count_lock:
+            self._in_flight += step
+
+    def _late(self, frame: Frame) -> bool:
+        deadline_ms = self._settings.deadline_ms
+        return deadline_ms is not None and (self._clock() - frame.stamps.t_pop_ns) / 1e6 > deadline_ms
+
+    def _drop_oldest(self, first: queue.Queue[_Item | None]) -> None:
+        try:
+            first.get_nowait()
+        except queue.Empty:
+            return
+        self._count(-1)
+        FRAMES_LOST.labels("analyse", "overload").inc()
+
+    def _run(self, place: int, name: str) -> None:
+        inbox, outbox = self._queues[place], self._queues[place + 1]
+        depth, seconds = QUEUE_DEPTH.labels(name), STAGE_SECONDS.labels(name)
+        while True:
+            item = inbox.get()
+            if item is None:
+                outbox.put(None)
+                return
+            depth.set(inbox.qsize())
+            if item.failed is None:
+                self._step(item, place, name)
+                if item.failed is None:
+                    _, begin, end = item.work.moment.frame.stamps.stages[-1]
+                    seconds.observe((end - begin) / 1e9)
+            outbox.put(item)
+
+    def _step(self, item: _Item, place: int, name: str) -> None:
+        _, stage = item.chain.stages()[place]
+        try:
+            run_stage(name, stage, item.work)
+        except Exception as error:  # a stage is a thread's edge: user code, any fault; the run must go on
+            ref = item.work.moment.frame.ref
+            log.exception("%s failed on %s", name, ref)
+            STAGE_ERRORS.labels(name, type(error).__name__).inc()
+            FRAMES_LOST.labels(name, "stage_error").inc()
+            item.failed = Failed(ref, name, f"{type(error).__name__}: {error}")
