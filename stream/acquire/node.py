@@ -1,0 +1,74 @@
+"""Builds the rig from the configuration, waits until every node is ready, and runs it to its end."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from stream import metrics, plugins
+from stream.acquire.rig import Rig
+from stream.clock import now_ns, wall_ns
+from stream.config import Configuration
+from stream.errors import DriverError
+from stream.facts.rig import RigFacts
+from stream.stages import Driver
+from stream.surroundings import Surroundings
+from stream.wire.control import ControlServer
+from stream.wire.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Configuration, around: Surroundings) -> None:
+    """Run the acquire node until its stream ends.
+
+    Raises
+    ------
+    ConfigError, DriverError
+        The camera cannot be opened as configured, or a node never became ready.
+    """
+    session = uuid.uuid4().hex[:12]
+    watch = config.watch
+    if watch.metrics:
+        around.report("metrics", metrics.serve("acquire", watch.host, watch.acquire_port))
+    driver: Driver = plugins.load("drivers", config.camera.driver, around.base)()
+    facts = RigFacts(around.run_dir, mw_per_mm2=config.dose.mw_per_mm2)
+    try:
+        driver.open(config.camera, run=config.run.name, session=session, first_epoch=facts.last_epoch() + 1)
+        facts.meta("devices", dict(driver.describe()))
+        _serve(config, around, driver, facts, session)
+    finally:
+        driver.stop()
+        facts.close()
+
+
+def _serve(config: Configuration, around: Surroundings, driver: Driver, facts: RigFacts, session: str) -> None:
+    wire = config.wire
+    publisher = Publisher(
+        wire.frames,
+        run=config.run.name,
+        session=session,
+        node="acquire",
+        heartbeat_ms=wire.heartbeat_ms,
+        heartbeat_timeout_ms=wire.heartbeat_timeout_ms,
+    )
+    rig = Rig(config, driver, facts, publisher, ControlServer(wire.control))
+    rig.listen()
+    around.report("ready", {"frames": publisher.address})
+    reason = "the start failed"
+    try:
+        missing = rig.wait_ready(around.stop)
+        if missing and not around.stop.is_set():
+            raise DriverError(
+                f"not ready within {config.run.ready_timeout_s:g} s: {', '.join(sorted(missing))}; "
+                "see their logs, or leave them out of [run] wait_for"
+            )
+        facts.meta("started", {"wall_ns": wall_ns(), "mono_ns": now_ns()})
+        driver.start(config.plan)
+        around.report("started", now_ns())
+        reason = rig.run(around.stop)
+        facts.meta("ended", {"wall_ns": wall_ns(), "reason": reason})
+        log.info("ended: %s", reason)
+    finally:
+        rig.close(reason)
+        around.report("ended", reason)

@@ -1,0 +1,204 @@
+"""The rig at work: frames out, commands in, and back to the base plan when the analysis is gone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from typing import Any
+
+from stream.acquire.baseplan import BasePlan
+from stream.acquire.deadman import DeadMan
+from stream.acquire.desk import Desk
+from stream.acquire.guard import Guard
+from stream.acquire.recent import Recent
+from stream.clock import now_ns, wall_ns
+from stream.command import Ack, Action, Cause, Command
+from stream.config import Configuration
+from stream.facts.rig import RigFacts
+from stream.frame import Ended, Frame, Gap
+from stream.metrics import DISCONTINUITIES, FALLBACKS, FRAMES_LOST, FRAMES_RECEIVED, QUEUE_DEPTH
+from stream.stages import Driver
+from stream.wire.codec import encode_fact, encode_frame, encode_gap
+from stream.wire.control import ControlServer, Ready, Request
+from stream.wire.messages import Alive
+from stream.wire.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.05
+_STATUS_NS = 500_000_000
+
+
+class Rig:
+    """Joins a driver, the publisher, the command desk and the facts.
+
+    Two threads: :meth:`run` moves frames; another listens to the control port and watches over the analysis. The
+    desk applies commands on a third.
+    """
+
+    def __init__(
+        self, config: Configuration, driver: Driver, facts: RigFacts, publisher: Publisher, control: ControlServer
+    ) -> None:
+        self._config, self._driver, self._facts = config, driver, facts
+        self._publisher, self._control = publisher, control
+        self._recent = Recent()
+        self._base = BasePlan(config.plan)
+        self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
+        guard = Guard(config.limits, self._recent)
+        slowest_s = (config.plan.interval_ms + config.plan.exposure_ms) / 1e3
+        self._desk = Desk(
+            driver, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s)
+        )
+        self._ready: set[str] = set()
+        self._all_ready = threading.Event()
+        self._stop = threading.Event()
+        self._senders: dict[str, list[Request]] = {}
+        self._on_base_plan = False
+        self._light_power = config.plan.light_power
+        self._offsets: dict[str, int] = facts.next_frames()
+        self._status: dict[str, Any] = {"paused": False}
+        self._status_ns = 0
+        self._listener = threading.Thread(target=self._listen, name="control", daemon=True)
+
+    def listen(self) -> None:
+        """Begin to hear the control port; nodes may report ready."""
+        self._desk.start()
+        self._listener.start()
+
+    def wait_ready(self, stop: threading.Event) -> set[str]:
+        """Wait for the nodes of ``[run] wait_for``; return the ones still missing when time or patience ran out."""
+        wanted = set(self._config.run.wait_for)
+        deadline_ns = now_ns() + round(self._config.run.ready_timeout_s * 1e9)
+        while not wanted <= self._ready and not stop.is_set() and not self._stop.is_set() and now_ns() < deadline_ns:
+            self._all_ready.wait(_POLL_S)
+        return wanted - self._ready
+
+    def run(self, stop: threading.Event) -> str:
+        """Move frames until the stream ends; return why it did."""
+        asked = False
+        while True:
+            if (stop.is_set() or self._stop.is_set()) and not asked:
+                asked = True
+                self._driver.stop()
+            item = self._driver.next(_POLL_S)
+            match item:
+                case Frame():
+                    self._frame(item)
+                case Gap():
+                    self._gap(item)
+                case Ended():
+                    return item.reason
+            self._desk.expire_waits()
+            if now_ns() - self._status_ns > _STATUS_NS:
+                self._tell_status()
+
+    def close(self, reason: str) -> None:
+        """Answer what is open, tell everyone that the stream ended, and close the ports."""
+        self._desk.close()
+        self._publisher.send(encode_fact({"fact": "ended", "reason": reason}))
+        if not self._publisher.finish(5.0):
+            log.warning("not every consumer said bye within 5 s")
+        self._stop.set()
+        self._listener.join(5)
+        self._control.close()
+
+    def _frame(self, frame: Frame) -> None:
+        if offset := self._offsets.get(frame.field, 0):
+            frame = replace(frame, frame=frame.frame + offset)
+        self._recent.took(frame)
+        self._base.took(frame)
+        self._facts.frame(frame, frame.metadata.get("light_power", self._light_power))
+        stamps = replace(frame.stamps, t_publish_ns=now_ns())
+        self._publisher.send(encode_frame(replace(frame, stamps=stamps)))
+        FRAMES_RECEIVED.labels("acquire", frame.camera).inc()
+        self._desk.took(frame)
+        self._status |= {
+            "exposure_ms": frame.exposure_ms,
+            "stage_um": frame.stage_um,
+            "roi_px": frame.roi_px,
+            "channel": frame.channel,
+        }
+
+    def _gap(self, gap: Gap) -> None:
+        DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
+        if gap.missing:
+            FRAMES_LOST.labels("driver", gap.reason).inc(gap.missing)
+            self._facts.loss("driver", gap.reason, gap.missing)
+        self._facts.gap(gap)
+        self._publisher.send(encode_gap(gap, run=self._config.run.name))
+        log.warning("gap: %s %s (%d frames)", gap.reason, gap.detail, gap.missing)
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            request = self._control.next(_POLL_S)
+            if request is not None:
+                self._hear(request)
+            self._watch_analysis()
+
+    def _hear(self, request: Request) -> None:
+        match request.content:
+            case Command() as command:
+                if command.action.kind == "stop":
+                    log.info("stop asked by %s", command.cause.origin)
+                self._senders.setdefault(command.command_id, []).append(request)
+                self._desk.receive(command)
+            case Ready() as ready:
+                self._ready.add(ready.node)
+                if ready.node == "analyse":
+                    self._dead.ready(now_ns())
+                self._all_ready.set() if set(self._config.run.wait_for) <= self._ready else None
+                self._publisher.send(encode_fact({"fact": "ready", "node": ready.node}))
+            case Alive() as alive:
+                self._dead.alive(alive.last_decided, now_ns())
+
+    def _answer(self, command: Command, ack: Ack) -> None:
+        """Send an answer to whoever asked, and to everyone who watches."""
+        senders = self._senders.pop(ack.command_id, []) if ack.state.final else self._senders.get(ack.command_id, [])
+        for sender in senders:
+            self._control.reply(sender, ack)
+        told = {"fact": "ack", "command": command.model_dump(mode="json"), "ack": ack.model_dump(mode="json")}
+        self._publisher.send(encode_fact(told))
+        if ack.state == "applied":
+            self._note_applied(command, ack)
+
+    def _note_applied(self, command: Command, ack: Ack) -> None:
+        kind = command.action.kind
+        if kind in ("pause", "resume"):
+            self._status["paused"] = kind == "pause"
+        if kind == "set_light":
+            self._light_power = ack.readback.get("power", self._light_power)
+        if kind == "set_interval":
+            self._status["interval_ms"] = ack.readback.get("interval_ms")
+
+    def _watch_analysis(self) -> None:
+        fault = self._dead.fault(now_ns())
+        if fault and not self._on_base_plan:
+            self._on_base_plan = True
+            self._return_to_base(fault)
+        elif not fault and self._on_base_plan:
+            self._on_base_plan = False
+            self._desk.close_to_feedback("")
+            self._publisher.send(encode_fact({"fact": "base_plan", "on": False, "reason": "the analysis decides again"}))
+
+    def _return_to_base(self, fault: str) -> None:
+        reason = f"the analysis is {fault} for {self._config.limits.alive_timeout_s:g} s"
+        log.warning("%s: back to the base plan", reason)
+        FALLBACKS.labels(fault).inc()
+        self._desk.close_to_feedback(f"the rig is on its base plan: {reason}")
+        self._publisher.send(encode_fact({"fact": "base_plan", "on": True, "reason": reason}))
+        for number, action in enumerate(self._base.way_back()):
+            self._desk.receive(_own_command(action, f"base-plan/{wall_ns()}/{number}", reason))
+        self._base.restored()
+
+    def _tell_status(self) -> None:
+        self._status_ns = now_ns()
+        backlog = self._driver.backlog()
+        QUEUE_DEPTH.labels("driver").set(backlog)
+        status = {"fact": "status", "base_plan": self._on_base_plan, "backlog": backlog, "ready": sorted(self._ready)}
+        self._publisher.send(encode_fact(status | self._status))
+
+
+def _own_command(action: Action, command_id: str, reason: str) -> Command:
+    cause = Cause(event_id=reason, origin="rig")
+    return Command(command_id=command_id, action=action, cause=cause, issued_wall_ns=wall_ns(), priority=1000)

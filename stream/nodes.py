@@ -1,0 +1,98 @@
+"""The composition root: builds each node from the configuration and runs it, in a process of its own or alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from stream.config import Configuration
+from stream.errors import ConfigError, CytoloopError, DriverError
+from stream.supervisor import CONFIG_EXIT
+from stream.surroundings import Surroundings
+
+log = logging.getLogger(__name__)
+
+NAMES = ("acquire", "analyse", "watch")
+
+
+def run_node(name: str, config: Configuration, run_dir: Path, base: Path, reports: Connection) -> None:
+    """Run one node as a supervised process; the exit status says how it ended."""
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's: it stops the rig by message
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    _end_with_parent(stop)
+    log_to(run_dir, name)
+
+    def report(word: str, detail: Any) -> None:
+        try:
+            reports.send_bytes(json.dumps([word, detail]).encode())
+        except OSError:
+            stop.set()  # nobody is left to listen
+
+    sys.exit(run_here(name, config, Surroundings(run_dir, report, stop, base)))
+
+
+def run_here(name: str, config: Configuration, around: Surroundings) -> int:
+    """Run one node in this process and return its exit status."""
+    try:
+        _runner(name)(config, around)
+    except (ConfigError, DriverError) as error:
+        log.error("%s", error)
+        around.report("error", str(error))
+        return CONFIG_EXIT
+    except CytoloopError as error:
+        log.exception("%s ended", name)
+        around.report("error", str(error))
+        return 1
+    return 0
+
+
+def log_to(run_dir: Path, name: str) -> None:
+    """Log to the run folder; warnings also to stderr."""
+    folder = run_dir / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    file = logging.FileHandler(folder / f"{name}.log", encoding="utf-8")
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    for handler in (file, screen):
+        handler.setFormatter(form)
+    logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
+
+
+def _runner(name: str) -> Callable[[Configuration, Surroundings], None]:
+    """Import a node only when it is the one to run: the rig never loads what the analysis needs."""
+    if name == "acquire":
+        from stream.acquire.node import run as acquire
+
+        return acquire
+    if name == "analyse":
+        from stream.analyse.node import run as analyse
+
+        return analyse
+    if name == "watch":
+        from stream.watch.node import run as watch
+
+        return watch
+    raise ConfigError(f"no node is called '{name}'; known: {', '.join(NAMES)}")
+
+
+def _end_with_parent(stop: threading.Event) -> None:
+    """Stop when the supervisor is gone: a camera must not go on exposing for nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        stop.set()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,0 +1,209 @@
+"""Starts the nodes of one machine as processes, restarts the ones that die, and ends them in order."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from stream.config import Configuration
+
+log = logging.getLogger(__name__)
+
+CONFIG_EXIT = 2
+"""Exit status of a node whose configuration, hardware or recording cannot be used: starting it again would not help."""
+
+_WINDOW_S = 60.0
+_GRACE_S = 20.0
+
+Target = Callable[[str, Configuration, Path, Path, Connection], None]
+
+
+def free_ports(config: Configuration) -> Configuration:
+    """Replace every port 0 of ``[wire]`` by a free one, so that a restarted node comes back to the same place."""
+    held: list[socket.socket] = []
+
+    def resolve(address: str) -> str:
+        host, _, port = address.removeprefix("tcp://").rpartition(":")
+        if port != "0":
+            return address
+        probe = socket.socket()
+        probe.bind((host, 0))
+        held.append(probe)
+        return f"tcp://{host}:{probe.getsockname()[1]}"
+
+    wire = config.wire
+    resolved = {name: resolve(getattr(wire, name)) for name in ("frames", "control", "results")}
+    for probe in held:
+        probe.close()
+    return config.model_copy(update={"wire": wire.model_copy(update=resolved)})
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    process: BaseProcess
+    reports: Connection
+    starts: deque[float] = field(default_factory=deque)
+    restart_at: float = 0.0
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the run ended: an error in words (empty: well) and how often nodes were started again."""
+
+    error: str
+    restarts: dict[str, int]
+
+
+class Supervisor:
+    """Runs named nodes as processes of this machine.
+
+    Parameters
+    ----------
+    target
+        Runs one node in its process: ``target(name, config, run_dir, base, reports)``.
+    ask_stop
+        Sends the rig its Stop message.
+    on_report
+        Called with ``(node, word, detail)`` for what nodes report: ``ready``, ``started``, ``page``, ``error``, …
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        run_dir: Path,
+        base: Path,
+        names: Sequence[str],
+        target: Target,
+        ask_stop: Callable[[], None],
+        on_report: Callable[[str, str, Any], None] = lambda node, word, detail: None,
+    ) -> None:
+        self._config, self._run_dir, self._base, self._target = config, run_dir, base, target
+        self._ask_stop, self._on_report = ask_stop, on_report
+        self._context = multiprocessing.get_context("spawn")
+        self._children = {name: self._start(name, deque()) for name in names}
+        self._restarts = dict.fromkeys(names, 0)
+        self._error = ""
+        self._stopping_at: float | None = None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by node."""
+        return {name: child.process.pid or 0 for name, child in self._children.items()}
+
+    def run(self, should_stop: Callable[[], bool]) -> Outcome:
+        """Watch over the nodes until all have ended; ``should_stop`` is asked a few times a second."""
+        try:
+            while not all(child.done for child in self._children.values()):
+                self._hear(0.2)
+                self._look_after()
+                if should_stop():
+                    self.stop()
+                self._press()
+        finally:
+            self._end_all()
+        return Outcome(self._error, dict(self._restarts))
+
+    def stop(self) -> None:
+        """Ask the rig to stop; the others end with the stream. Asked twice it changes nothing."""
+        if self._stopping_at is None:
+            self._stopping_at = time.monotonic()
+            self._ask_stop()
+
+    def _start(self, name: str, starts: deque[float]) -> _Child:
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(
+            target=self._target, args=(name, self._config, self._run_dir, self._base, theirs), name=f"cytoloop-{name}"
+        )
+        process.start()
+        theirs.close()
+        starts.append(time.monotonic())
+        return _Child(name, process, ours, starts)
+
+    def _hear(self, timeout_s: float) -> None:
+        """Take in reports; a closed pipe or a finished process wakes this too."""
+        heard = [child for child in self._children.values() if not child.reports.closed]
+        by_pipe: dict[Any, _Child] = {child.reports: child for child in heard}
+        sentinels = [child.process.sentinel for child in self._children.values() if child.process.is_alive()]
+        if not by_pipe and not sentinels:
+            time.sleep(timeout_s)  # every process is dead and waits for its back-off
+        for ready in wait([*by_pipe, *sentinels], timeout=timeout_s):
+            child = by_pipe.get(ready)
+            if child is None:
+                continue
+            try:
+                word, detail = json.loads(child.reports.recv_bytes())
+            except (EOFError, OSError):
+                child.reports.close()
+                continue
+            if word == "error":
+                self._error = self._error or f"{child.name}: {detail}"
+            self._on_report(child.name, word, detail)
+
+    def _look_after(self) -> None:
+        for name, child in list(self._children.items()):
+            if child.done or child.process.is_alive():
+                continue
+            status = child.process.exitcode
+            if status == 0:
+                child.done = True
+                if name == "acquire":
+                    self._stopping_at = self._stopping_at or time.monotonic()
+            elif self._stopping_at is not None or status == CONFIG_EXIT:
+                child.done = True
+                self._error = self._error or f"{name} ended with status {status}"
+                self.stop()
+            else:
+                self._revive(child, status)
+
+    def _revive(self, child: _Child, status: int | None) -> None:
+        now = time.monotonic()
+        while child.starts and now - child.starts[0] > _WINDOW_S:
+            child.starts.popleft()
+        if len(child.starts) > self._config.run.restart_limit:
+            child.done = True
+            self._error = self._error or f"{child.name} died {len(child.starts)} times within a minute; given up"
+            self.stop()
+            return
+        if not child.restart_at:
+            child.restart_at = now + 0.1 * 2 ** (len(child.starts) - 1)
+            log.warning("%s died with status %s; starting it again", child.name, status)
+        elif now >= child.restart_at:
+            self._restarts[child.name] += 1
+            self._on_report(child.name, "restarted", status)
+            child.reports.close()
+            self._children[child.name] = self._start(child.name, child.starts)
+
+    def _press(self) -> None:
+        """After the grace time, end by signal what did not end by message."""
+        if self._stopping_at is None or time.monotonic() - self._stopping_at < _GRACE_S:
+            return
+        for child in self._children.values():
+            if not child.done and child.process.is_alive():
+                self._error = self._error or f"{child.name} did not end within {_GRACE_S:.0f} s of the stop"
+                log.warning("%s did not end in time; terminating it", child.name)
+                child.process.terminate()
+                child.process.join(3)
+                if child.process.is_alive():
+                    child.process.kill()
+                    child.process.join(3)
+            child.done = True
+
+    def _end_all(self) -> None:
+        for child in self._children.values():
+            if child.process.is_alive():
+                child.process.kill()
+            child.process.join(3)
+            if not child.reports.closed:
+                child.reports.close()
