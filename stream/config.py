@@ -127,6 +127,8 @@ class RecordSettings(Settings):
 
     cells: bool = True
     """Rows of the cells table in ``analysis.sqlite``."""
+    labels: bool = False
+    """The label image of every frame, as ``labels/FIELD/maskNNN.tif``."""
 
 
 class WatchSettings(Settings):

@@ -1,0 +1,181 @@
+"""The analysis at work: frames in; labels, cells, tracks, events and commands out; one thread decides."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from stream.analyse.chain import STAGES, Decision
+from stream.analyse.commander import Commander
+from stream.analyse.gather import Gather
+from stream.analyse.masks import MaskFiles
+from stream.analyse.pipeline import Drained, Failed, Pipeline
+from stream.clock import HOST, now_ns
+from stream.config import Configuration
+from stream.event import Event
+from stream.facts.analysis import AnalysisFacts
+from stream.frame import Frame, FrameRef, Gap
+from stream.metrics import CELLS_ALIVE, END_TO_END_SECONDS, EVENTS, FRAMES_RECEIVED
+from stream.wire.codec import encode_cells, encode_events, encode_fact, encode_labels, encode_tracks
+from stream.wire.control import ControlClient
+from stream.wire.messages import Disconnected, EndOfStream, Lost, Reconnected
+from stream.wire.publish import Publisher
+from stream.wire.subscribe import Subscriber
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.05
+
+
+class Analysis:
+    """Joins the frame link, the pipeline, the policies, the results and the facts.
+
+    One thread receives, one per stage works, and the caller's thread of :meth:`run` decides: it alone publishes, asks
+    policies, sends commands and says which frame was decided last.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        frames: Subscriber,
+        pipeline: Pipeline,
+        commander: Commander,
+        control: ControlClient,
+        results: Publisher,
+        facts: AnalysisFacts,
+        masks: MaskFiles | None,
+    ) -> None:
+        self._config, self._frames, self._pipeline = config, frames, pipeline
+        self._commander, self._control, self._results = commander, control, results
+        self._facts, self._masks = facts, masks
+        self._gather = Gather(config.chain)
+        self._received: FrameRef | None = None
+        self._decided: FrameRef | None = None
+        self._last: dict[str, Frame] = {}
+        self._choices: dict[str, str] = {}
+        self._receiver = threading.Thread(target=self._receive, name="receive", daemon=True)
+        self._stop = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Decide until the stream of frames ends or ``stop`` is set; then close the open events and say goodbye."""
+        self._stop = stop
+        self._receiver.start()
+        while True:
+            output = self._pipeline.next(_POLL_S)
+            match output:
+                case Decision():
+                    self._decide(output)
+                case Failed():
+                    self._facts.loss(output.stage, "stage_error", ref=output.ref)
+                    self._decided = output.ref
+                case Drained():
+                    break
+            self._say_alive()
+            self._note_answers()
+        self._end_of_stream()
+
+    def _receive(self) -> None:
+        while not self._stop.is_set():
+            item = self._frames.next(_POLL_S)
+            match item:
+                case Frame():
+                    self._take(item)
+                case Gap():
+                    self._facts.gap(item)
+                case Lost():
+                    log.warning("lost %d %s of %s: %s", item.count, item.kind, item.camera, item.reason)
+                    self._facts.loss("wire", item.reason, item.count)
+                case Disconnected() | Reconnected():
+                    log.warning("%s", item)
+                case EndOfStream():
+                    log.info("end of stream: %s", item.reason)
+                    break
+        for moment in self._gather.flush():
+            self._pipeline.submit(moment)
+        self._pipeline.drain()
+
+    def _take(self, frame: Frame) -> None:
+        FRAMES_RECEIVED.labels("analyse", frame.camera).inc()
+        for moment in self._gather.add(frame):
+            if not self._pipeline.submit(moment):
+                self._facts.loss("analyse", "deadline", ref=moment.frame.ref)
+        self._received = frame.ref
+
+    def _decide(self, decision: Decision) -> None:
+        moment = decision.moment
+        frame = moment.frame
+        events = [self._complete(event, decision) for event in decision.events]
+        for event in events:
+            self._record(event)
+        self._commander.act_on(events, frame)
+        decided_ns = now_ns()
+        self._decided = frame.ref
+        self._last[frame.field] = frame
+        same_host = frame.stamps.host == HOST
+        if same_host:
+            END_TO_END_SECONDS.observe((decided_ns - frame.stamps.t_pop_ns) / 1e9)
+        CELLS_ALIVE.labels(frame.field).set(len(decision.segmentation.cells))
+        self._publish(decision, events, decided_ns)
+        cells = decision.segmentation.cells if self._config.record.cells else None
+        self._facts.decided(
+            frame, decided_ns, same_host=same_host, missed=moment.missed, cells=cells, tracks=decision.tracks
+        )
+        if self._masks is not None:
+            self._masks.put(frame.field, frame.frame, decision.segmentation.labels)
+        if frame.field not in self._choices:
+            self._note_choice(frame.field)
+
+    def _complete(self, event: Event, decision: Decision) -> Event:
+        moment = decision.moment
+        return replace(event, ref=moment.frame.ref, elapsed_s=moment.elapsed_s)
+
+    def _record(self, event: Event) -> None:
+        EVENTS.labels(event.kind, event.status).inc()
+        self._facts.event(event)
+
+    def _note_choice(self, field: str) -> None:
+        choice = self._pipeline.chains[field].choice
+        self._choices[field] = choice
+        self._facts.meta("segmenters", self._choices)
+        log.info("%s is segmented by %s", field, choice)
+
+    def _publish(self, decision: Decision, events: Sequence[Event], decided_ns: int) -> None:
+        frame = decision.moment.frame
+        ref, stamps = frame.ref, frame.stamps
+        send = self._results.send
+        send(encode_labels(ref, decision.segmentation.labels, stamps))
+        send(encode_cells(ref, decision.segmentation.cells, stamps))
+        send(encode_tracks(ref, decision.tracks, stamps))
+        send(encode_events(ref, events, stamps))
+        ms = {name: (end - begin) / 1e6 for name, begin, end in stamps.stages}
+        told: dict[str, Any] = {
+            "fact": "decided",
+            "ms": {name: ms.get(name, 0.0) for name in STAGES},
+            "latency_ms": (decided_ns - stamps.t_pop_ns) / 1e6 if stamps.host == HOST else None,
+            "cells": len(decision.segmentation.cells),
+            "waiting": self._pipeline.in_flight,
+        }
+        send(encode_fact(told, ref))
+
+    def _say_alive(self) -> None:
+        received, in_flight = self._received, self._pipeline.in_flight
+        self._control.alive(received if in_flight == 0 else self._decided, in_flight)
+
+    def _note_answers(self) -> None:
+        while (ack := self._control.next_ack(0)) is not None:
+            self._facts.answered(ack)
+
+    def _end_of_stream(self) -> None:
+        for field, chain in self._pipeline.chains.items():
+            last = self._last.get(field)
+            events = [replace(event, ref=last.ref if last else None) for event in chain.finish()]
+            for event in events:
+                self._record(event)
+            if events and last is not None:
+                self._results.send(encode_events(last.ref, events, last.stamps))
+        self._note_answers()
+        if not self._results.finish(5.0):
+            log.warning("not every viewer said bye within 5 s")

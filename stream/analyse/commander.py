@@ -1,0 +1,58 @@
+"""Turns wishes into commands: named by their event, with cause, age limit and target, kept before they are sent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from stream.clock import wall_ns
+from stream.command import Cause, Command, Target
+from stream.event import Event
+from stream.frame import Frame
+from stream.stages import Wish
+
+Offer = Callable[[Event], Sequence[tuple[str, Wish]]]
+"""Asks all policies what they wish for after an event: ``(policy, wish)``."""
+
+
+class Outbox(Protocol):
+    """Where commands are kept and sent (the facts and the control link)."""
+
+    def sent(self, command: Command, policy: str = "") -> None: ...
+
+
+class Commander:
+    """Asks the policies about each event and sends what they wish for.
+
+    A command's id is made of its event, revision, policy and place, so that a replay, or an analysis that was started
+    again, asks for the same thing under the same name.
+    """
+
+    def __init__(
+        self, offer: Offer, ledger: Outbox, submit: Callable[[Command], None], default_max_age_ms: float
+    ) -> None:
+        self._offer, self._ledger, self._submit = offer, ledger, submit
+        self._default_max_age_ms = default_max_age_ms
+
+    def act_on(self, events: Iterable[Event], frame: Frame) -> int:
+        """Send the commands that these events call for; return how many."""
+        count = 0
+        for event in events:
+            for number, (policy, wish) in zip(itertools.count(), self._offer(event), strict=False):
+                command = self._command(event, frame, policy, number, wish)
+                self._ledger.sent(command, policy)
+                self._submit(command)
+                count += 1
+        return count
+
+    def _command(self, event: Event, frame: Frame, policy: str, number: int, wish: Wish) -> Command:
+        return Command(
+            command_id=f"{event.event_id}/r{event.revision}/{policy}/{number}",
+            action=wish.action,
+            cause=Cause(event_id=event.event_id, frame=event.ref or frame.ref, origin=policy),
+            issued_wall_ns=wall_ns(),
+            max_age_ms=wish.max_age_ms or self._default_max_age_ms,
+            priority=wish.priority,
+            target=Target(camera=frame.camera, position=frame.index.p),
+        )

@@ -1,0 +1,63 @@
+"""Builds the analysis from the configuration, warms its code, reports ready and runs to the end of the stream."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+import numpy as np
+
+from stream import metrics
+from stream.analyse.analysis import Analysis
+from stream.analyse.chain import Chain, warm
+from stream.analyse.commander import Commander, Offer
+from stream.analyse.masks import MaskFiles
+from stream.analyse.pipeline import Pipeline
+from stream.config import Configuration
+from stream.facts.analysis import AnalysisFacts
+from stream.surroundings import Surroundings
+from stream.wire.control import ControlClient
+from stream.wire.publish import Publisher
+from stream.wire.subscribe import Policy, Subscriber
+
+log = logging.getLogger(__name__)
+
+_WARM_SHAPE = (512, 512)
+
+
+def run(config: Configuration, around: Surroundings, offer: Offer) -> None:
+    """Run the analyse node; ``offer`` asks the policies."""
+    watch, wire, chain = config.watch, config.wire, config.chain
+    if watch.metrics:
+        around.report("metrics", metrics.serve("analyse", watch.host, watch.analyse_port))
+    for dtype in (np.uint16, np.uint8):
+        warm(chain, _WARM_SHAPE, np.dtype(dtype), around.base)
+    facts = AnalysisFacts(around.run_dir)
+    session = uuid.uuid4().hex[:12]
+    results = Publisher(
+        wire.results,
+        run=config.run.name,
+        session=session,
+        node="analyse",
+        heartbeat_ms=wire.heartbeat_ms,
+        heartbeat_timeout_ms=wire.heartbeat_timeout_ms,
+    )
+    control = ControlClient(wire.control, name="analyse")
+    frames = Subscriber(
+        wire.frames, ["frame/"], name="analyse", policy=Policy.lossless(), credits=wire.credits
+    )
+    pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
+    commander = Commander(offer, facts, control.submit, config.feedback.max_age_ms)
+    masks = MaskFiles(around.run_dir / "labels") if config.record.labels else None
+    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, masks)
+    try:
+        control.ready()
+        around.report("ready", {"results": results.address})
+        analysis.run(around.stop)
+    finally:
+        frames.close()
+        control.close()
+        results.close()
+        if masks is not None:
+            masks.close()
+        facts.close()
