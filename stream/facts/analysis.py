@@ -1,0 +1,241 @@
+"""What the analysis knows: frames decided, cells, tracks, every revision of every event, and what it asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.cells import Cells
+from stream.clock import wall_ns
+from stream.command import Ack, Command
+from stream.event import Event
+from stream.facts.database import COMMIT_TIMEOUT_S, INSERT_LOSS, Database, Statement
+from stream.facts.eventlog import EventLog
+from stream.facts.rig import INSERT_TRANSITION, transition_row
+from stream.frame import Frame, FrameRef, Gap
+from stream.lineage import Tracks
+
+FILE = "analysis.sqlite"
+EVENTS_FILE = "events.jsonl"
+VERSION = 1
+SCHEMA = """
+CREATE TABLE frames (
+    id INTEGER PRIMARY KEY,
+    run TEXT NOT NULL, camera TEXT NOT NULL, session TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+    field TEXT NOT NULL, frame INTEGER NOT NULL, missed INTEGER NOT NULL, cells INTEGER,
+    host TEXT NOT NULL, t_pop_ns INTEGER NOT NULL, t_publish_ns INTEGER NOT NULL, t_receive_ns INTEGER NOT NULL,
+    t_decided_ns INTEGER NOT NULL, same_host INTEGER NOT NULL, stage_ms TEXT NOT NULL
+);
+CREATE INDEX frames_by_field ON frames (field, frame);
+CREATE TABLE cells (
+    field TEXT NOT NULL, session TEXT NOT NULL, frame INTEGER NOT NULL, track_id INTEGER NOT NULL,
+    y_px REAL NOT NULL, x_px REAL NOT NULL, area_px REAL NOT NULL, score REAL, mean_counts TEXT NOT NULL
+);
+CREATE INDEX cells_by_track ON cells (field, track_id);
+CREATE INDEX cells_by_frame ON cells (field, frame);
+CREATE TABLE tracks (
+    field TEXT NOT NULL, track_id INTEGER NOT NULL, parent_id INTEGER NOT NULL, born INTEGER NOT NULL,
+    last INTEGER NOT NULL, state TEXT NOT NULL, x_um REAL, y_um REAL,
+    PRIMARY KEY (field, track_id)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, event_id TEXT NOT NULL, revision INTEGER NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
+    field TEXT NOT NULL, frame INTEGER NOT NULL, emitted_frame INTEGER NOT NULL, confidence REAL NOT NULL,
+    parent_id INTEGER NOT NULL, daughter_ids TEXT NOT NULL, x_um REAL, y_um REAL, cell_count INTEGER NOT NULL,
+    elapsed_s REAL NOT NULL, reason TEXT NOT NULL,
+    session TEXT, epoch INTEGER, seq INTEGER, line TEXT NOT NULL
+);
+CREATE INDEX events_by_id ON events (event_id, revision);
+CREATE TABLE sent (
+    id INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, policy TEXT NOT NULL,
+    cause_event TEXT, wall_ns INTEGER NOT NULL, command TEXT NOT NULL
+);
+CREATE TABLE transitions (
+    id INTEGER PRIMARY KEY, command_id TEXT NOT NULL, state TEXT NOT NULL, final INTEGER NOT NULL,
+    wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL, readback TEXT NOT NULL, timings_ms TEXT NOT NULL, first_frame TEXT
+);
+CREATE INDEX transitions_by_command ON transitions (command_id);
+CREATE TABLE dropped (
+    id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, policy TEXT NOT NULL, reason TEXT NOT NULL, event_id TEXT
+);
+CREATE TABLE gaps (
+    id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL,
+    camera TEXT NOT NULL, field TEXT NOT NULL, session TEXT NOT NULL, epoch INTEGER NOT NULL,
+    after_seq INTEGER NOT NULL, missing INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
+);
+"""
+# Tables come as one JSON parameter: SQLite then inserts all rows in one step, outside Python's interpreter lock. One
+# step a row would hand the lock to and fro with the stages of the chain, several hundred times a frame.
+INSERT_CELLS = """
+INSERT INTO cells SELECT ?, ?, ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+    json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+FROM json_each(?)
+"""
+UPSERT_TRACKS = """
+INSERT INTO tracks SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+    json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+    CASE json_extract(value, '$[4]') WHEN 0 THEN 'alive' WHEN 1 THEN 'lost' WHEN 2 THEN 'divided' ELSE 'left' END,
+    json_extract(value, '$[5]'), json_extract(value, '$[6]')
+FROM json_each(?) WHERE true
+ON CONFLICT (field, track_id) DO UPDATE SET
+    parent_id = excluded.parent_id, last = excluded.last, state = excluded.state, x_um = excluded.x_um,
+    y_um = excluded.y_um
+"""
+
+
+class AnalysisFacts:
+    """``analysis.sqlite`` and ``events.jsonl`` of one run. Every method may be called from any thread.
+
+    A run's files that are there are taken up again.
+
+    Raises
+    ------
+    StoreError
+        A file cannot be used; it is left as it is.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._database = Database(run_dir / FILE, SCHEMA, VERSION)
+        self._log = EventLog(run_dir / EVENTS_FILE)
+
+    def decided(
+        self,
+        frame: Frame,
+        decided_ns: int,
+        *,
+        same_host: bool = True,
+        missed: int = 0,
+        cells: Cells | None = None,
+        tracks: Tracks | None = None,
+    ) -> bool:
+        """Record a frame after its decision; False when the disk could not keep up (the loss is counted).
+
+        Parameters
+        ----------
+        frame
+            The moment's frame with the stamps of every stage.
+        decided_ns
+            When the decision was made, on this host's clock; compared with ``t_pop_ns`` only where ``same_host``.
+        cells, tracks
+            Left out, they are not recorded. Labels must be track ids.
+        """
+        statements: list[Statement] = [_decided(frame, decided_ns, same_host, missed, cells)]
+        if cells is not None:
+            statements.append((INSERT_CELLS, _cells_row(frame, cells)))
+        if tracks is not None:
+            statements.append((UPSERT_TRACKS, _tracks_row(frame.field, tracks)))
+        return self._database.put(*statements)
+
+    def event(self, event: Event) -> None:
+        """Append one revision to ``events.jsonl`` at once, and to the table. Raises StoreError."""
+        line = event.as_line()
+        self._log.append(line)
+        where = (event.ref.session, event.ref.epoch, event.ref.seq) if event.ref else (None,) * 3
+        row = (
+            event.event_id, event.revision, event.kind, event.status, event.field, event.frame, event.emitted_frame,
+            event.confidence, event.parent_id, json.dumps(event.daughter_ids), *event.position_um, event.cell_count,
+            event.elapsed_s, event.reason, *where, line,
+        )  # fmt: skip
+        self._database.put((f"INSERT INTO events VALUES (NULL{', ?' * 19})", row))
+
+    def sent(self, command: Command, policy: str = "") -> None:
+        """Record a command before it is sent: on disk on return. Raises StoreError: do not send it."""
+        row = (command.command_id, command.action.kind, policy, command.cause.event_id, wall_ns())
+        self._database.commit(
+            (f"INSERT OR IGNORE INTO sent VALUES (NULL{', ?' * 6})", (*row, command.model_dump_json()))
+        )
+
+    def answered(self, ack: Ack) -> None:
+        """Record what the rig answered."""
+        self._database.put((INSERT_TRANSITION, transition_row(ack)))
+
+    def dropped(self, policy: str, reason: str, event: Event | None = None) -> None:
+        """Record a wish that was dropped, and why."""
+        row = (wall_ns(), policy, reason, event.event_id if event else None)
+        self._database.put(("INSERT INTO dropped VALUES (NULL, ?, ?, ?, ?)", row))
+
+    def gap(self, gap: Gap) -> None:
+        """Record a gap as it arrived."""
+        row = (wall_ns(), gap.camera, gap.field, gap.session, gap.epoch, gap.after_seq, gap.missing, gap.reason)
+        self._database.put((f"INSERT INTO gaps VALUES (NULL{', ?' * 9})", (*row, gap.detail)))
+
+    def loss(self, stage: str, reason: str, count: int = 1, *, ref: FrameRef | None = None) -> None:
+        """Record frames that were received and did not reach a decision."""
+        place = (ref.field, ref.frame) if ref else (None, None)
+        self._database.put((INSERT_LOSS, (wall_ns(), stage, reason, count, *place)))
+
+    def meta(self, key: str, value: object) -> None:
+        """Record one fact about the run, as JSON."""
+        self._database.put(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, default=str))))
+
+    def last_track_id(self, field: str) -> int:
+        """Return the highest track id that the field has used; 0 where there is none."""
+        return int(self._database.query("SELECT ifnull(max(track_id), 0) FROM tracks WHERE field = ?", (field,))[0][0])
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of committed rows by table."""
+        tables = ("frames", "cells", "tracks", "events", "sent", "transitions", "dropped", "gaps", "losses")
+        return {table: self._database.query(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+    def flush(self, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+        """Wait until everything said so far is on disk. Raises StoreError."""
+        self._database.flush(timeout_s)
+
+    def close(self) -> None:
+        """Commit and close. Idempotent."""
+        self._database.close()
+        self._log.close()
+
+
+def _decided(frame: Frame, decided_ns: int, same_host: bool, missed: int, cells: Cells | None) -> Statement:
+    stamps = frame.stamps
+    stage_ms: dict[str, float] = {}
+    for name, begin_ns, end_ns in stamps.stages:
+        stage_ms[name] = round(stage_ms.get(name, 0.0) + (end_ns - begin_ns) / 1e6, 4)
+    row = (
+        frame.run, frame.camera, frame.session, frame.epoch, frame.seq, frame.field, frame.frame, missed,
+        None if cells is None else len(cells), stamps.host, stamps.t_pop_ns, stamps.t_publish_ns, stamps.t_receive_ns,
+        decided_ns, same_host, json.dumps(stage_ms),
+    )  # fmt: skip
+    return f"INSERT INTO frames VALUES (NULL{', ?' * 16})", row
+
+
+def _cells_row(frame: Frame, cells: Cells) -> Callable[[], tuple[Any, ...]]:
+    """Return the parameters of INSERT_CELLS, made when they are written."""
+    where = (frame.field, frame.session, frame.frame)
+
+    def row() -> tuple[Any, ...]:
+        columns = [
+            cells.label.tolist(), *_rounded(cells.centroid_px.T), _rounded(cells.area_px), _rounded(cells.score),
+            _rounded(cells.mean_counts),
+        ]  # fmt: skip
+        return (*where, json.dumps(list(zip(*columns, strict=True))))
+
+    return row
+
+
+def _tracks_row(field: str, tracks: Tracks) -> Callable[[], tuple[Any, ...]]:
+    """Return the parameters of UPSERT_TRACKS, made when they are written."""
+
+    def row() -> tuple[Any, ...]:
+        known = (tracks.track_id, tracks.parent_id, tracks.born, tracks.last, tracks.state)
+        columns = [*(c.tolist() for c in known), *_rounded(tracks.position_um.T)]
+        return field, json.dumps(list(zip(*columns, strict=True)))
+
+    return row
+
+
+def _rounded(values: NDArray[Any]) -> list[Any]:
+    """Return a column as numbers with three decimals, which keeps the text short; JSON knows no NaN: None."""
+    finite = np.isfinite(values)
+    rounded = np.round(values.astype(np.float64), 3)
+    if not finite.all():
+        rounded = rounded.astype(object)
+        rounded[~finite] = None
+    return list(rounded.tolist())
