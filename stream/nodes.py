@@ -43,7 +43,7 @@ def run_node(name: str, config: Configuration, run_dir: Path, base: Path, report
 def run_here(name: str, config: Configuration, around: Surroundings) -> int:
     """Run one node in this process and return its exit status."""
     try:
-        _runner(name)(config, around)
+        _run(name, config, around)
     except (ConfigError, DriverError) as error:
         log.error("%s", error)
         around.report("error", str(error))
@@ -68,21 +68,26 @@ def log_to(run_dir: Path, name: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
 
 
-def _runner(name: str) -> Callable[[Configuration, Surroundings], None]:
+def _run(name: str, config: Configuration, around: Surroundings) -> None:
     """Import a node only when it is the one to run: the rig never loads what the analysis needs."""
     if name == "acquire":
-        from stream.acquire.node import run as acquire
+        from stream.acquire import node as acquire
 
-        return acquire
-    if name == "analyse":
-        from stream.analyse.node import run as analyse
+        acquire.run(config, around)
+    elif name == "analyse":
+        from stream.analyse import node as analyse
+        from stream.feedback.load import load_policy
+        from stream.feedback.runner import PolicyRunner
 
-        return analyse
-    if name == "watch":
-        from stream.watch.node import run as watch
+        policies = [load_policy(spec, around.base) for spec in config.feedback.policies]
+        runner = PolicyRunner(policies, config.feedback.budget_ms)
+        analyse.run(config, around, runner.offer)
+    elif name == "watch":
+        from stream.watch import node as watch
 
-        return watch
-    raise ConfigError(f"no node is called '{name}'; known: {', '.join(NAMES)}")
+        watch.run(config, around)
+    else:
+        raise ConfigError(f"no node is called '{name}'; known: {', '.join(NAMES)}")
 
 
 def _end_with_parent(stop: threading.Event) -> None:

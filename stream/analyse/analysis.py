@@ -69,7 +69,7 @@ class Analysis:
                 case Decision():
                     self._decide(output)
                 case Failed():
-                    self._facts.loss(output.stage, "stage_error", ref=output.ref)
+                    self._lost(output.stage, "stage_error", 1, output.ref)
                     self._decided = output.ref
                 case Drained():
                     break
@@ -87,7 +87,7 @@ class Analysis:
                     self._facts.gap(item)
                 case Lost():
                     log.warning("lost %d %s of %s: %s", item.count, item.kind, item.camera, item.reason)
-                    self._facts.loss("wire", item.reason, item.count)
+                    self._lost("wire", item.reason, item.count)
                 case Disconnected() | Reconnected():
                     log.warning("%s", item)
                 case EndOfStream():
@@ -101,8 +101,12 @@ class Analysis:
         FRAMES_RECEIVED.labels("analyse", frame.camera).inc()
         for moment in self._gather.add(frame):
             if not self._pipeline.submit(moment):
-                self._facts.loss("analyse", "deadline", ref=moment.frame.ref)
+                self._lost("analyse", "deadline", 1, moment.frame.ref)
         self._received = frame.ref
+
+    def _lost(self, stage: str, reason: str, count: int, ref: FrameRef | None = None) -> None:
+        self._facts.loss(stage, reason, count, ref=ref)
+        self._results.send(encode_fact({"fact": "loss", "stage": stage, "reason": reason, "count": count}))
 
     def _decide(self, decision: Decision) -> None:
         moment = decision.moment

@@ -18,7 +18,8 @@ from stream.facts.analysis import AnalysisFacts
 from stream.surroundings import Surroundings
 from stream.wire.control import ControlClient
 from stream.wire.publish import Publisher
-from stream.wire.subscribe import Policy, Subscriber
+from stream.wire.policy import lossless
+from stream.wire.subscribe import Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,7 @@ def run(config: Configuration, around: Surroundings, offer: Offer) -> None:
         heartbeat_timeout_ms=wire.heartbeat_timeout_ms,
     )
     control = ControlClient(wire.control, name="analyse")
-    frames = Subscriber(
-        wire.frames, ["frame/"], name="analyse", policy=Policy.lossless(), credits=wire.credits
-    )
+    frames = Subscriber(wire.frames, ["frame/"], name="analyse", policy=lossless(), credits=wire.credits)
     pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
     commander = Commander(offer, facts, control.submit, config.feedback.max_age_ms)
     masks = MaskFiles(around.run_dir / "labels") if config.record.labels else None

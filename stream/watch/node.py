@@ -1,0 +1,158 @@
+"""The watch node: takes frames and results from the wire, latest wins, and feeds the live page."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from stream import metrics
+from stream.config import Configuration
+from stream.errors import ConfigError
+from stream.frame import Frame, Gap
+from stream.surroundings import Surroundings
+from stream.watch.server import Server
+from stream.watch.state import LiveState
+from stream.wire.control import ControlClient
+from stream.wire.messages import Disconnected, EndOfStream, EventsOf, Fact, Item, Labels, Lost, Reconnected, TracksOf
+from stream.wire.policy import latest
+from stream.wire.subscribe import Subscriber
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.1
+_RIG_TOPICS = ("frame/", "facts")
+_RESULT_TOPICS = ("labels", "tracks", "events", "facts")
+
+
+def run(config: Configuration, around: Surroundings) -> None:
+    """Serve the live page until both streams have ended."""
+    wire, watch = config.wire, config.watch
+    if watch.metrics:
+        around.report("metrics", metrics.serve("watch", watch.host, watch.watch_port))
+    state = LiveState(config.run.name, config.chain.segment_channel)
+    state.status({"rig": "starting", "interval_ms": config.plan.interval_ms, "exposure_ms": config.plan.exposure_ms})
+    server = _serve(config, state)
+    around.report("page", server[1])
+    feed = Feed(state)
+    links = [
+        Subscriber(wire.frames, _RIG_TOPICS, name="watch", policy=latest(), credits=wire.credits),
+        Subscriber(wire.results, _RESULT_TOPICS, name="watch", policy=latest(), credits=wire.credits),
+    ]
+    control = ControlClient(wire.control, name="watch")
+    names = ("acquire", "analyse")
+    threads = [
+        threading.Thread(target=_follow, args=(link, name, feed, around.stop), name=f"watch-{name}", daemon=True)
+        for link, name in zip(links, names, strict=True)
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        control.ready()
+        around.report("ready", {})
+        for thread in threads:
+            thread.join()
+    finally:
+        for link in links:
+            link.close()
+        control.close()
+        server[0].stop()
+
+
+def _serve(config: Configuration, state: LiveState) -> tuple[Server, str]:
+    """Start the page where the configuration says, or beside it when the place is taken."""
+    watch = config.watch
+    host, _, port = watch.page.rpartition(":")
+    if not port.isdigit():
+        raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
+    server = Server(state, host, int(port), max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality)
+    try:
+        at = server.start()
+    except OSError as error:
+        log.warning("the page cannot be served at %s (%s); taking a free port", watch.page, error)
+        server = Server(state, host, 0, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality)
+        at = server.start()
+    return server, f"http://{host}:{at}/"
+
+
+def _follow(link: Subscriber, name: str, feed: Feed, stop: threading.Event) -> None:
+    while not stop.is_set():
+        item = link.next(_POLL_S)
+        if isinstance(item, EndOfStream):
+            feed.ended(name)
+            return
+        if item is not None:
+            feed.take(name, item)
+
+
+class Feed:
+    """Hands what arrives to the page's state; called from one thread per link."""
+
+    def __init__(self, state: LiveState) -> None:
+        self._state = state
+        self._nodes = {"acquire": False, "analyse": False}
+        self._facts: dict[str, Callable[[Fact], None]] = {
+            "ack": self._ack,
+            "status": self._status,
+            "base_plan": self._base_plan,
+            "decided": self._decided,
+            "loss": self._loss,
+        }
+
+    def take(self, name: str, item: Item) -> None:
+        """Take one item of the node ``name``."""
+        if not isinstance(item, Disconnected) and not self._nodes[name]:
+            self._alive(name, True)
+        match item:
+            case Frame():
+                self._state.frame(item)
+            case Labels():
+                self._state.labels(item.ref.field, item.ref.frame, item.labels)
+            case TracksOf():
+                self._state.tracks(item.ref.field, item.ref.frame, item.tracks)
+            case EventsOf():
+                self._state.events(item.events)
+            case Gap() if item.missing:
+                self._state.loss("driver", item.reason, item.missing)
+            case Lost() if item.kind == "frame" and item.reason not in ("superseded", "restart"):
+                self._state.loss("page", item.reason, item.count)
+            case Disconnected():
+                self._alive(name, False)
+            case Reconnected():
+                self._alive(name, True)
+            case Fact():
+                handle = self._facts.get(str(item.data.get("fact")))
+                if handle is not None:
+                    handle(item)
+
+    def ended(self, name: str) -> None:
+        """The node has said all it had to say."""
+        self._alive(name, False)
+        if name == "acquire":
+            self._state.status({"rig": "ended", "reason": "the run has ended"})
+
+    def _alive(self, name: str, alive: bool) -> None:
+        self._nodes = {**self._nodes, name: alive}
+        self._state.status({"nodes": dict(self._nodes)})
+
+    def _ack(self, fact: Fact) -> None:
+        self._state.command(fact.data["command"])
+        self._state.ack(fact.data["ack"])
+
+    def _status(self, fact: Fact) -> None:
+        known = {key: fact.data[key] for key in ("exposure_ms", "interval_ms", "stage_um") if fact.data.get(key)}
+        rig = "base_plan" if fact.data.get("base_plan") else "paused" if fact.data.get("paused") else "running"
+        reason = {} if rig == "base_plan" else {"reason": ""}
+        self._state.status({"rig": rig, **reason, **known})
+
+    def _base_plan(self, fact: Fact) -> None:
+        rig = "base_plan" if fact.data.get("on") else "running"
+        self._state.status({"rig": rig, "reason": str(fact.data.get("reason", ""))})
+
+    def _decided(self, fact: Fact) -> None:
+        latency_ms = fact.data.get("latency_ms")
+        if latency_ms is not None:
+            self._state.latency(fact.data["ms"], float(latency_ms))
+
+    def _loss(self, fact: Fact) -> None:
+        self._state.loss(str(fact.data["stage"]), str(fact.data["reason"]), int(fact.data["count"]))
