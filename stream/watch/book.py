@@ -1,0 +1,152 @@
+"""What the page lists: the last events and commands, each row in the state that was last heard of."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.event import Event
+
+Row = dict[str, Any]
+Crop = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Rows:
+    """The last ``limit`` rows by key; every change gets the next number, so that a page asks only for what is new."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rows: OrderedDict[str, Row] = OrderedDict()
+        self.change = 0
+        self.begun = 0
+
+    def get(self, key: str) -> Row | None:
+        """Return the row, or None when it is unknown or forgotten."""
+        return self._rows.get(key)
+
+    def put(self, key: str, values: Mapping[str, Any]) -> Row:
+        """Add the row or update the values that are given; the oldest row beyond the limit is forgotten."""
+        row = self._rows.get(key)
+        if row is None:
+            self.begun += 1
+            row = self._rows[key] = {"n": self.begun}
+            if len(self._rows) > self._limit:
+                self._rows.popitem(last=False)
+        self.change += 1
+        row.update(values, change=self.change)
+        return row
+
+    def since(self, change: int) -> list[Row]:
+        """Return copies of the rows changed after ``change``, oldest row first."""
+        return [dict(row) for row in self._rows.values() if row["change"] > change]
+
+    def keys(self) -> set[str]:
+        """Return the keys still known."""
+        return set(self._rows)
+
+
+class EventBook:
+    """Events by id: a new revision replaces the one before, and the counts follow."""
+
+    def __init__(self, limit: int = 200) -> None:
+        self.rows = Rows(limit)
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self._crops: dict[int, tuple[Crop, ...]] = {}
+        self._limit = limit
+
+    def put(self, event: Event, wall_ms: float, crops: tuple[Crop, ...]) -> None:
+        """Take up a revision; an older one than is known changes nothing.
+
+        Parameters
+        ----------
+        crops
+            Small raw pictures ``(y, x)`` of the place, in order of time; kept from the first revision that has any.
+        """
+        known = self.rows.get(event.event_id)
+        if known is not None and known["revision"] >= event.revision:
+            return
+        if known is not None:
+            self.counts[event.kind, known["status"]] -= 1
+        self.counts[event.kind, event.status] += 1
+        row = self.rows.put(
+            event.event_id,
+            event.as_json()
+            | {"wall_ms": wall_ms, "begun_wall_ms": known["begun_wall_ms"] if known else wall_ms}
+            | {"position_um": list(event.position_um), "cell_count": event.cell_count},
+        )
+        if crops and row["n"] not in self._crops:
+            self._crops[row["n"]] = crops
+            self._crops.pop(row["n"] - self._limit, None)
+        row["thumb"] = row["n"] in self._crops
+
+    def crops(self, n: int) -> tuple[Crop, ...]:
+        """Return the pictures of event number ``n``; empty when there are none."""
+        return self._crops.get(n, ())
+
+    def lately(self, field: str, frame: int, frames: int) -> list[Row]:
+        """Return the events of a field that happened within the ``frames`` frames up to ``frame``."""
+        return [row for row in self.rows.since(0) if row["field"] == field and 0 <= frame - row["frame"] < frames]
+
+
+class CommandBook:
+    """Commands by id with the last acknowledgement of each."""
+
+    def __init__(self, limit: int = 100) -> None:
+        self.rows = Rows(limit)
+        self.counts: Counter[str] = Counter()
+
+    def put(self, command: Mapping[str, Any], wall_ms: float) -> None:
+        """Take up a :class:`stream.command.Command` as plain data; a repeated one changes nothing."""
+        key = str(command["command_id"])
+        known = self.rows.get(key)
+        if known is not None and known["kind"]:
+            return
+        action = dict(command.get("action") or {})
+        cause = dict(command.get("cause") or {})
+        frame = cause.get("frame") or {}
+        values = {
+            "command_id": key,
+            "kind": str(action.pop("kind", "")),
+            "asked": action,
+            "origin": str(cause.get("origin") or "operator"),
+            "event_id": cause.get("event_id"),
+            "cause_frame": frame.get("frame"),
+            "wall_ms": float(command.get("issued_wall_ns") or 0) / 1e6 or wall_ms,
+        }
+        self.rows.put(key, values if known else self._blank() | values)
+
+    def ack(self, ack: Mapping[str, Any], wall_ms: float) -> None:
+        """Take up a :class:`stream.command.Ack` as plain data, also of a command that was never seen."""
+        key = str(ack["command_id"])
+        known = self.rows.get(key)
+        state = str(ack["state"])
+        if known is not None and known["state"] in _PROGRESS:
+            self.counts[known["state"]] -= known["state"] != "sent"
+        elif known is not None:
+            return
+        self.counts[state] += 1
+        first = ack.get("first_frame") or {}
+        values = {
+            "state": state,
+            "reason": str(ack.get("reason") or ""),
+            "readback": dict(ack.get("readback") or {}),
+            "first_frame": first.get("frame"),
+            "first_field": first.get("field"),
+            "ack_wall_ms": wall_ms,
+            "timings_ms": dict(ack.get("timings_ms") or {}),
+        }
+        blank = {} if known else self._blank() | {"command_id": key, "wall_ms": wall_ms}
+        self.rows.put(key, blank | values)
+
+    def _blank(self) -> Row:
+        return {
+            "kind": "", "asked": {}, "origin": "", "event_id": None, "cause_frame": None, "state": "sent", "reason": "",
+            "readback": {}, "first_frame": None, "first_field": None, "ack_wall_ms": None, "timings_ms": {},
+        }  # fmt: skip
+
+
+_PROGRESS = ("sent", "received", "accepted")

@@ -1,0 +1,157 @@
+// The lists of events and commands: rows change in place, new ones come on top.
+import { TONES, age, asks, number, readback, sentence } from "./words.js";
+
+function element(tag, className, content = "") {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = content;
+  return node;
+}
+
+class List {
+  constructor(list, limit) {
+    this.list = list;
+    this.limit = limit;
+    this.rows = new Map(); // by n
+  }
+
+  update(rows, first) {
+    for (const row of rows) {
+      let entry = this.rows.get(row.n);
+      if (!entry) {
+        entry = { item: this.build() };
+        if (!first) entry.item.classList.add("new");
+        this.rows.set(row.n, entry);
+        this.list.prepend(entry.item);
+      }
+      entry.row = row;
+      this.fill(entry.item, row);
+    }
+    while (this.rows.size > this.limit) {
+      const oldest = this.rows.keys().next().value;
+      this.rows.get(oldest).item.remove();
+      this.rows.delete(oldest);
+    }
+  }
+
+  clear() {
+    this.rows.clear();
+    this.list.replaceChildren();
+  }
+
+  ages(wallMs) {
+    for (const { item, row } of this.rows.values()) put(item, ".age", age((wallMs - this.since(row)) / 1000));
+  }
+}
+
+function put(item, selector, content) {
+  const node = item.querySelector(selector);
+  if (node.textContent !== content) node.textContent = content;
+}
+
+function state(item, word, extra = "") {
+  const node = item.querySelector(".state");
+  node.dataset.tone = TONES[word] ?? "idle";
+  const content = `${sentence(word)}${extra}`;
+  if (node.textContent !== content) node.textContent = content;
+}
+
+const end = () => {
+  const node = element("div", "end");
+  node.append(element("p", "state"), element("p", "detail age"));
+  return node;
+};
+
+export class Events extends List {
+  constructor(list, point) {
+    super(list, 200);
+    this.point = point;
+  }
+
+  since = (row) => row.begun_wall_ms;
+
+  build() {
+    const item = document.createElement("li");
+    const thumb = element("img", "thumb");
+    thumb.alt = "";
+    thumb.width = 108;
+    thumb.height = 54;
+    const middle = document.createElement("div");
+    const what = element("button", "what");
+    what.type = "button";
+    middle.append(what, element("p", "detail where"), element("p", "detail why"));
+    item.append(thumb, middle, end());
+    item.addEventListener("click", () => this.choose(item.dataset.id));
+    return item;
+  }
+
+  fill(item, row) {
+    item.dataset.id = row.event_id;
+    item.className = `${row.status}${item.classList.contains("new") ? " new" : ""}`;
+    const daughters = row.daughter_ids.length ? ` → ${row.daughter_ids.join(", ")}` : "";
+    put(item, ".what", `${sentence(row.kind)} ${row.parent_id}${daughters}`);
+    put(item, ".where", `frame ${row.frame}, ${row.field}`);
+    put(item, ".why", row.reason.replaceAll("_", " "));
+    state(item, row.status, ` ${number(row.confidence * 100)} %`);
+    const thumb = item.querySelector(".thumb");
+    if (row.thumb && !thumb.src) thumb.src = `thumb/${row.n}.jpg`;
+  }
+
+  choose(id) {
+    for (const { item, row } of this.rows.values()) {
+      const chosen = row.event_id === id;
+      item.toggleAttribute("aria-current", chosen);
+      if (!chosen) continue;
+      item.setAttribute("aria-current", "true");
+      item.scrollIntoView({ block: "nearest" });
+      this.point(row);
+    }
+  }
+
+  find(id) {
+    for (const { row } of this.rows.values()) if (row.event_id === id) return row;
+    return null;
+  }
+}
+
+export class Commands extends List {
+  constructor(list, events) {
+    super(list, 100);
+    this.events = events;
+  }
+
+  since = (row) => row.wall_ms;
+
+  build() {
+    const item = document.createElement("li");
+    const middle = document.createElement("div");
+    const why = element("p", "detail why");
+    middle.append(element("p", "what"), why, element("p", "detail answer"));
+    item.append(middle, end());
+    return item;
+  }
+
+  fill(item, row) {
+    put(item, ".what", asks(row));
+    this.#because(item.querySelector(".why"), row);
+    const seen = row.first_frame === null ? "" : `from frame ${row.first_frame}`;
+    const said = readback(row.readback);
+    put(item, ".answer", [row.reason, said && `read back: ${said}`, seen].filter(Boolean).join("; "));
+    state(item, row.state);
+  }
+
+  #because(node, row) {
+    if (node.dataset.for === `${row.event_id}`) return;
+    node.dataset.for = `${row.event_id}`;
+    node.replaceChildren(row.origin ? `by ${row.origin}` : "");
+    if (!row.event_id) return;
+    const event = this.events.find(row.event_id);
+    const link = element("a", "", event ? `${event.kind} of ${event.parent_id}, frame ${event.frame}` : row.event_id);
+    link.href = "#events";
+    link.addEventListener("click", (click) => {
+      click.preventDefault();
+      this.events.choose(row.event_id);
+    });
+    node.append(" because of ", link);
+  }
+}

@@ -1,0 +1,97 @@
+// The numbers: rig, rates, latency, losses, counts.
+import { TONES, latency, ms, number, sentence } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+
+function put(id, content, tone = "") {
+  const node = $(id);
+  if (node.textContent !== content) node.textContent = content;
+  if (node.title !== content) node.title = content;
+  node.classList.toggle("bad", tone === "bad");
+  node.classList.toggle("warn", tone === "warn");
+}
+
+function spark(id, values) {
+  const svg = $(id);
+  if (!svg.firstChild) {
+    svg.setAttribute("viewBox", "0 0 119 18");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.append(document.createElementNS("http://www.w3.org/2000/svg", "polyline"));
+  }
+  const top = Math.max(...values, 1e-9);
+  const low = Math.min(...values, top) * 0.8;
+  const y = (value) => (17 - (16 * (value - low)) / (top - low || 1)).toFixed(1);
+  const points = values.map((value, i) => `${120 - values.length + i},${y(value)}`).join(" ");
+  svg.firstChild.setAttribute("points", points);
+}
+
+export function vitals(facts) {
+  const field = facts.field;
+  const counts = facts.counts;
+  const lost = facts.losses.reduce((sum, [, , n]) => sum + n, 0);
+  put("v-fps", number(field?.fps, field && field.fps < 10 ? 1 : 0));
+  put("v-behind", field ? (field.behind > 1 ? `${field.behind} frames behind` : "keeping up") : "", field?.behind > 8 ? "warn" : "");
+  put("v-p50", latency(facts.latency_ms.p50));
+  put("v-p99", latency(facts.latency_ms.p99));
+  $("v-p99").title = Object.entries(facts.latency_ms.stages)
+    .map(([stage, q]) => `${stage} ${latency(q.p50)} / ${latency(q.p99)} ms`).join("\n");
+  spark("s-latency", facts.latency_ms.line);
+  put("v-lost", String(lost), lost ? "bad" : "");
+  put("v-losses", lost ? facts.losses.map(([stage, reason, n]) => `${stage} ${reason} ${n}`).join(", ") : "nothing lost");
+  put("v-divisions", String(counts["division.confirmed"] ?? 0));
+  put("v-pending", `${counts["division.provisional"] ?? 0} open, ${counts["division.retracted"] ?? 0} retracted`);
+  put("v-cells", number(field?.cells));
+  spark("s-cells", field?.cells_line ?? []);
+  put("v-applied", String(facts.command_counts.applied ?? 0));
+  const others = Object.entries(facts.command_counts).filter(([state]) => state !== "applied");
+  put("v-refused", others.map(([state, n]) => `${n} ${state}`).join(", "));
+}
+
+export function rig(facts, linked) {
+  const { status, field } = facts;
+  const word = linked ? status.rig ?? (facts.frame_age_ms === null ? "starting" : "running") : "disconnected";
+  const node = $("rig");
+  node.textContent = sentence(word);
+  node.dataset.tone = linked ? TONES[word] ?? "idle" : "bad";
+  $("run").textContent = facts.run;
+  document.title = `${sentence(word)} – ${facts.run || "cytoloop"}`;
+  nodes(status.nodes ?? {});
+  put("f-frame", field ? number(field.frame) : "–");
+  put("f-exposure", ms(status.exposure_ms ?? field?.exposure_ms));
+  put("f-interval", status.interval_ms === 0 ? "none" : ms(status.interval_ms));
+  put("f-light", light(status));
+  put("f-stage", (status.stage_um ?? field?.stage_um)?.map((v) => number(v, 1)).join(", ").concat(" µm") ?? "–");
+}
+
+function light(status) {
+  if (status.light_on === false) return "off";
+  return status.light_power === undefined || status.light_power === null ? "–" : `${number(status.light_power * 100)} %`;
+}
+
+function nodes(alive) {
+  const names = Object.keys(alive);
+  const list = $("nodes");
+  if (list.dataset.names !== String(names)) {
+    list.dataset.names = String(names);
+    list.replaceChildren(...names.map(() => document.createElement("li")));
+  }
+  names.forEach((name, i) => {
+    list.children[i].className = alive[name] ? "" : "dead";
+    list.children[i].textContent = alive[name] ? name : `${name} not answering`;
+  });
+}
+
+// The one thing that a person at the rig must know first: [tone, what, more, whether the picture is old].
+export function trouble(facts, quietMs) {
+  const { status } = facts;
+  const why = status.reason ? ` ${status.reason}` : "";
+  if (quietMs > 4000) return ["bad", "The watch node is silent.", ` Last word ${ms(quietMs)} ago.`, true];
+  if (status.rig === "base_plan") return ["bad", "Back on the base plan: the rig takes no feedback.", why, false];
+  const dead = Object.entries(status.nodes ?? {}).filter(([, alive]) => !alive).map(([name]) => name);
+  if (status.rig === "ended") return ["gone", "The run has ended.", why, false];
+  if (dead.length) return ["bad", `Not answering: ${dead.join(", ")}.`, why, false];
+  if (status.rig === "paused") return ["warn", "Paused.", why, false];
+  const limit = Math.max(2000, 3 * (status.interval_ms ?? 0), 3 * (status.exposure_ms ?? 0));
+  const frameAge = facts.frame_age_ms === null ? 0 : facts.frame_age_ms + quietMs;
+  return frameAge > limit ? ["warn", `No new frame for ${ms(frameAge)}.`, "", true] : null;
+}
