@@ -1,0 +1,1 @@
+"""Proposing, scoring, confirming and retracting divisions."""

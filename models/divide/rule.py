@@ -1,0 +1,202 @@
+"""The division rule: what the tracker proposes is scored at once, then confirmed or retracted by what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.divide.evidence import Daughters, Mothers, likelihood
+from models.divide.past import PAST, Past, as_mothers, remember
+from models.track.measure import Bodies, bodies
+from stream.config import Settings, parse
+from stream.errors import StageError
+from stream.event import Event, Status, event_id
+from stream.frame import FrameRef
+from stream.lineage import Tracks, TrackState
+from stream.stages import Tracked
+
+SCHEMA = 1
+STAYED = 1.2
+"""Logit that a proposal gains for each frame in which two daughters are seen."""
+GONE = 1.5
+"""Logit that it loses for each frame in which they are not."""
+
+
+class DivideOptions(Settings):
+    """``[chain] divide_options`` of the rule."""
+
+    k: int = Field(default=3, ge=1, le=3)
+    """Frames after which a provisional division is decided at the latest."""
+    confirm_at: float = Field(default=0.9, gt=0.5, lt=1)
+    """Probability at which it is confirmed earlier, once the daughters were seen again."""
+    retract_at: float = Field(default=0.1, gt=0, lt=0.5)
+    """Probability at which it is retracted earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A provisional division: its last revision, and how probable it is by now (as a logit)."""
+
+    event: Event
+    logit: float
+
+
+class RuleDivider:
+    """Emits, confirms and retracts the divisions of one field; a :class:`stream.stages.Divider`.
+
+    The first confidence is :func:`models.divide.evidence.likelihood` of the mother's past and the daughters. Every
+    frame in which two daughters are seen raises it, every frame in which they are not lowers it; a daughter whose track
+    is lost ends it.
+
+    Parameters
+    ----------
+    options
+        See :class:`DivideOptions`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = parse(DivideOptions, options, "[chain] divide_options")
+        self.reset("start")
+
+    def reset(self, reason: str) -> None:
+        """Forget the past, pending divisions included."""
+        self._past: Past = np.zeros(0, PAST)
+        self._pending: list[Pending] = []
+        self._last: tuple[int, FrameRef, float, int] | None = None
+
+    def step(self, tracked: Tracked) -> Sequence[Event]:
+        """Return what this frame tells: first words on pending divisions, then new ones, each by mother's id."""
+        frame, tracks = tracked.moment.frame, tracked.tracks
+        found = bodies(tracked.segmentation, frame.pixels)
+        count = len(tracked.segmentation.cells)
+        self._last = (frame.frame, frame.ref, tracked.moment.elapsed_s, count)
+        events, pending = [], []
+        for one in self._pending:
+            now = self._weigh(one, tracks)
+            status = self._verdict(now, tracks, frame.frame)
+            if status is None:
+                pending.append(now)
+            else:
+                events.append(self._revise(now, *status, frame.frame))
+        for event in self._new(tracked, found):
+            events.append(event)
+            pending.append(Pending(event, _logit(event.confidence)))
+        self._pending = pending
+        self._past = remember(self._past, tracks, tracked.segmentation.cells.label, found, frame)
+        return events
+
+    def finish(self) -> Sequence[Event]:
+        """Close what is pending, as known after the last frame."""
+        if self._last is None:
+            return []
+        after = self._last[0] + 1
+        closed = [
+            self._revise(one, "confirmed" if one.logit >= 0 else "retracted", "end_of_stream", after)
+            for one in self._pending
+        ]
+        self._pending = []
+        return closed
+
+    def _new(self, tracked: Tracked, found: Bodies) -> list[Event]:
+        """Make a provisional event for every mother that the tracker split in this frame."""
+        frame, tracks = tracked.moment.frame, tracked.tracks
+        divided = np.nonzero((tracks.state == TrackState.DIVIDED) & np.isin(tracks.track_id, self._past["id"]))[0]
+        if len(divided) == 0:
+            return []
+        rows = self._past[np.searchsorted(self._past["id"], tracks.track_id[divided])]
+        mothers = as_mothers(rows, tracks.position_um[divided], frame)
+        events = []
+        for k, i in enumerate(divided):
+            mother = int(tracks.track_id[i])
+            ids = tracks.track_id[(tracks.parent_id == mother) & (tracks.born == frame.frame)]
+            cells = np.searchsorted(tracked.segmentation.cells.label, ids)
+            if len(ids) < 2:
+                continue
+            event = Event(
+                kind="division",
+                event_id=event_id(frame.field, frame.frame, "division", mother),
+                revision=0,
+                status="provisional",
+                field=frame.field,
+                frame=frame.frame,
+                emitted_frame=frame.frame,
+                confidence=_best_pair(mothers.take(np.array([k])), found, cells),
+                parent_id=mother,
+                daughter_ids=tuple(int(v) for v in ids),
+                parent_yx_px=_point(rows["yx_px"][k]),
+                daughters_yx_px=tuple(_point(found.centre_px[cell]) for cell in cells),
+                position_um=_point(frame.to_stage_um(found.centre_px[cells]).mean(axis=0)),
+                cell_count=len(found),
+                ref=frame.ref,
+                elapsed_s=tracked.moment.elapsed_s,
+            )
+            events.append(event)
+        return events
+
+    def _weigh(self, one: Pending, tracks: Tracks) -> Pending:
+        seen = _rows_of(tracks, one.event.daughter_ids)
+        together = sum(tracks.label[i] > 0 for i in seen) >= 2
+        return replace(one, logit=one.logit + (STAYED if together else -GONE))
+
+    def _verdict(self, one: Pending, tracks: Tracks, number: int) -> tuple[Status, str] | None:
+        rows = _rows_of(tracks, one.event.daughter_ids)
+        alive = [i for i in rows if tracks.state[i] != TrackState.LOST]
+        p = _probability(one.logit)
+        if len(alive) < 2:
+            return "retracted", "daughter_lost"
+        if p <= self._options.retract_at:
+            return "retracted", "merged"
+        if p >= self._options.confirm_at:
+            return "confirmed", "persisted"
+        if number - one.event.frame >= self._options.k:
+            return ("confirmed", "persisted") if one.logit >= 0 else ("retracted", "improbable")
+        return None
+
+    def _revise(self, one: Pending, status: Status, reason: str, number: int) -> Event:
+        assert self._last is not None
+        _, ref, elapsed_s, count = self._last
+        return replace(
+            one.event,
+            revision=one.event.revision + 1,
+            status=status,
+            emitted_frame=number,
+            confidence=_probability(one.logit),
+            reason=reason,
+            cell_count=count,
+            ref=ref,
+            elapsed_s=elapsed_s,
+        )
+
+
+def _best_pair(mother: Mothers, found: Bodies, cells: NDArray[np.int64]) -> float:
+    one, two = np.triu_indices(len(cells), 1)
+    mothers = mother.take(np.zeros(len(one), np.int64))
+    daughters = [
+        Daughters(found.centre_px[cells[i]], found.area_px[cells[i]], found.brightness[cells[i]]) for i in (one, two)
+    ]
+    return float(likelihood(mothers, daughters[0], daughters[1], found.typical_px).max())
+
+
+def _rows_of(tracks: Tracks, ids: tuple[int, ...]) -> list[int]:
+    """Return where some tracks stand in the table; a track that ended earlier is not there."""
+    places = np.searchsorted(tracks.track_id, ids)
+    return [int(i) for i, one in zip(places, ids, strict=True) if i < len(tracks) and tracks.track_id[i] == one]
+
+
+def _point(values: NDArray[Any]) -> tuple[float, float]:
+    return (float(values[0]), float(values[1]))
+
+
+def _logit(p: float) -> float:
+    p = min(max(p, 0.01), 0.99)
+    return float(np.log(p / (1 - p)))
+
+
+def _probability(logit: float) -> float:
+    return float(1 / (1 + np.exp(-logit)))

@@ -1,0 +1,179 @@
+"""The classical tracker: gated sparse assignment on the stage, with gaps, merges and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.divide.evidence import Mothers
+from models.track import links as linking
+from models.track.drift import drift_px
+from models.track.links import Expected, Links
+from models.track.matching import match
+from models.track.measure import Bodies, bodies
+from models.track.memory import Memory, Rows, View
+from models.track.settle import Step, inside, published, settle, tracks
+from models.track.splits import splits
+from stream.cells import Segmentation
+from stream.config import Settings, parse
+from stream.errors import StageError
+from stream.lineage import TrackState
+from stream.stages import Segmented, Tracked
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+
+TRUST = 0.5
+"""How much of a track's smoothed velocity its prediction uses: cells seldom keep their way."""
+
+
+class TrackOptions(Settings):
+    """``[chain] track_options`` of the assignment tracker."""
+
+    max_gap: int = Field(default=2, ge=0)
+    """Frames in which a track may be unseen and still go on."""
+    max_hidden: int = Field(default=5, ge=0)
+    """The same while another track's cell covers it."""
+    max_away: int = Field(default=50, ge=0)
+    """Frames for which a track outside the image (the stage or ROI moved) is kept."""
+    split_threshold: float = Field(default=0.35, gt=0, lt=1)
+    """The smallest probability at which an unexpected cell and its neighbour become daughters."""
+    first_id: int = Field(default=1, ge=1)
+    """The first track id; a restarted analysis begins above those it has used."""
+
+
+class AssignmentTracker:
+    """Links the cells of one field frame by frame; a :class:`stream.stages.Tracker`.
+
+    Tracks live on the stage, in µm, so that stage moves, ROI changes and new epochs do not end them.
+
+    Parameters
+    ----------
+    options
+        See :class:`TrackOptions`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = parse(TrackOptions, options, "[chain] track_options")
+        self._memory = Memory(next_id=self._options.first_id)
+
+    def reset(self, reason: str) -> None:
+        """Forget every track; ids go on, so that none is used twice."""
+        self._memory = Memory(next_id=self._memory.next_id)
+
+    def save(self) -> bytes:
+        """Return the state as bytes."""
+        return self._memory.save()
+
+    def load(self, state: bytes) -> None:
+        """Take up a state that :meth:`save` returned. Raises StageError."""
+        self._memory = Memory.load(state)
+
+    def step(self, segmented: Segmented) -> Tracked:
+        """Link this frame's cells.
+
+        Returns
+        -------
+        Tracked
+            The label image in which each label is its track's id, and the tracks.
+
+        Raises
+        ------
+        StageError
+            The frame is not later than the one before, or the segmentation is impossible; the state is as before.
+        """
+        frame, memory = segmented.moment.frame, self._memory
+        if memory.frame is not None and frame.frame <= memory.frame:
+            raise StageError(f"frame {frame.frame} of {frame.field} after frame {memory.frame}; reset the chain first")
+        scale_um2 = frame.pixel_um**2
+        known = None if memory.typical_um2 is None else memory.typical_um2 / scale_um2
+        found = bodies(segmented.segmentation, frame.pixels, known)
+        view = View.of(frame)
+        rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
+        passed = 1 if memory.frame is None else frame.frame - memory.frame
+        expected, drift = _expect(rows, found, view, passed, scale_um2)
+        made = self._links(expected, found, segmented.segmentation, view, drift)
+        cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
+        host_of = _hosts(rows, expected, made, cell_of)
+        divided = splits(_mothers(rows, view, scale_um2, drift), found, made, cell_of, self._options.split_threshold)
+        step = Step(segmented, found, view, cell_of, host_of, divided, drift)
+        settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
+        segmentation = published(segmented.segmentation, id_of_cell)
+        lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
+        pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
+        self._memory = self._next(expected, step, settled, segmentation.labels)
+        return Tracked(segmented.moment, segmentation, tracks(settled, pace))
+
+    def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
+        memory = self._memory
+        before = None
+        if memory.view is not None:
+            before = view.to_image_px(memory.view.to_stage_um(now.cells.prev_centre_px.astype(np.float64)))
+        anchor, anchored = linking.anchors(now.cells, before)
+        made = linking.links(expected, found, anchor, anchored, float(np.clip(1.5 * memory.scatter, 0.08, 0.5)))
+        if memory.view is None or memory.labels is None or not np.allclose(memory.view.affine_um, view.affine_um):
+            return made
+        moved = view.to_image_px(memory.view.origin_um[None])[0] + drift
+        shift = (round(float(moved[0])), round(float(moved[1])))
+        return linking.with_overlap(made, expected, found, now, memory.labels, shift)
+
+    def _next(self, expected: Expected, step: Step, settled: Rows, labels: NDArray[np.int32]) -> Memory:
+        memory, moment = self._memory, step.segmented.moment
+        linked = step.cell_of >= 0
+        scatter, typical = memory.scatter, memory.typical_um2
+        if linked.sum() >= 5:
+            away = step.found.centre_px[step.cell_of[linked]] - expected.expected_px[linked]
+            scatter += 0.2 * (float(np.median(np.hypot(*away.T))) / step.found.typical_px - scatter)
+        if len(step.found):
+            typical = float(np.pi * step.found.typical_px**2 / 4 * moment.frame.pixel_um**2)
+        next_id = max(memory.next_id, int(settled["id"].max(initial=0)) + 1)
+        number = moment.frame.frame
+        return Memory(next_id, number, moment.elapsed_s, typical, scatter, settled, step.view, labels)
+
+
+def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
+    """Return where the tracks should be now, and the field's drift ``(y, x)`` px that is already part of it."""
+    last = view.to_image_px(rows["position"])
+    expected = view.to_image_px(rows["position"] + TRUST * passed * rows["velocity"])
+    fresh = (rows["missed"] == 0) & inside(last, view.shape, 0.0)
+    drift = drift_px(expected[fresh], found.centre_px, found.typical_px)
+    return Expected(
+        last + drift,
+        expected + drift,
+        rows["area"][:, 0] / scale_um2,
+        np.ascontiguousarray(rows["brightness"][:, 0]),
+        np.ascontiguousarray(rows["missed"]),
+        np.ascontiguousarray(rows["label"]),
+    ), drift
+
+
+def _mothers(rows: Rows, view: View, scale_um2: float, drift: Floats) -> Mothers:
+    places = view.to_image_px(rows["places"].reshape(-1, 2)).reshape(rows["places"].shape) + drift
+    return Mothers(places, rows["area"] / scale_um2, rows["brightness"], rows["roundness"], rows["seen"])
+
+
+def _hosts(rows: Rows, expected: Expected, made: Links, cell_of: Longs) -> Longs:
+    """Say for each unseen track which track's cell covers it now (0: none); twins hand the cell to the first of them.
+
+    ``cell_of`` is changed in place for twins: over-segmentation that heals must go back to the same track.
+    """
+    host_of = np.zeros(len(rows), np.int64)
+    owner = np.full(int(cell_of.max(initial=-1)) + 1, -1, np.int64)
+    owner[cell_of[cell_of >= 0]] = np.nonzero(cell_of >= 0)[0]
+    covered = (cell_of[made.row] < 0) & (2 * made.shared_px > expected.area_px[made.row])
+    for e in np.nonzero(covered)[0]:
+        i, cell = int(made.row[e]), int(made.column[e])
+        if cell >= len(owner) or owner[cell] < 0:
+            continue
+        j = int(owner[cell])
+        twins = rows["parent"][i] != 0 and rows["parent"][i] == rows["parent"][j] and max(rows["seen"][[i, j]]) <= 6
+        if twins and rows["id"][i] < rows["id"][j]:
+            cell_of[i], cell_of[j], owner[cell] = cell, -1, i
+            i, j = j, i
+        host_of[i] = rows["id"][j]
+    return host_of

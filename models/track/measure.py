@@ -1,0 +1,202 @@
+"""What one pass over the label image tells about each cell, and about its overlap with the tracks of the frame before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.track.compiled import compiled
+from stream.cells import Segmentation
+from stream.errors import StageError
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bodies:
+    """The cells of one frame as the tracker weighs them: equal-length columns, in the order of the Cells table.
+
+    Parameters
+    ----------
+    centre_px : (n, 2) float64
+    area_px : (n,) float64
+    brightness : (n,) float64
+        Mean over the cell relative to the typical cell, in units of the frame's own contrast.
+    roundness : (n,) float64
+        Ratio of the axes of the second moments, minor over major, 0 to 1.
+    typical_px : float
+        Diameter of the typical cell.
+    """
+
+    centre_px: Floats
+    area_px: Floats
+    brightness: Floats
+    roundness: Floats
+    typical_px: float
+
+    def __len__(self) -> int:
+        return len(self.area_px)
+
+
+def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: float | None = None) -> Bodies:
+    """Measure the cells of a frame.
+
+    Parameters
+    ----------
+    pixels : (y, x)
+        The image that was segmented.
+    typical_area_px
+        Area of the typical cell as known from earlier frames; None: this frame's median alone.
+
+    Raises
+    ------
+    StageError
+        A centroid or area is not finite, or the image holds a label that the table lacks.
+    """
+    cells, labels = segmentation.cells, segmentation.labels
+    if labels.shape != pixels.shape:
+        raise StageError(f"the label image is {labels.shape} and its frame {pixels.shape}; segment the same frame")
+    centre = cells.centroid_px.astype(np.float64)
+    area = cells.area_px.astype(np.float64)
+    wrong = ~(np.isfinite(centre).all(axis=1) & np.isfinite(area) & (area > 0))
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise StageError(
+            f"cell {int(cells.label[i])} has centroid {cells.centroid_px[i].tolist()} and area {area[i]}; "
+            "a segmenter must leave such cells out"
+        )
+    sums, unknown = _sums(labels, cells.label, pixels)
+    if unknown:
+        raise StageError(f"label {unknown} is in the image but not in the Cells table")
+    count = np.maximum(sums[:, 0], 1.0)
+    mean = sums[:, 1] / count
+    typical = float(np.median(area)) if len(area) else (typical_area_px or 1.0)
+    if typical_area_px is not None and len(area):
+        weight = min(len(area), 20) / 40
+        typical = weight * typical + (1 - weight) * typical_area_px
+    return Bodies(centre, area, _relative(mean, labels, pixels), _roundness(sums), 2 * float(np.sqrt(typical / np.pi)))
+
+
+def _relative(mean: Floats, labels: NDArray[np.int32], pixels: NDArray[Any]) -> Floats:
+    if len(mean) == 0:
+        return mean
+    middle = float(np.median(mean))
+    step = max(1, int(np.sqrt(pixels.size / 10_000)))
+    behind = pixels[::step, ::step][labels[::step, ::step] == 0]
+    contrast = abs(middle - float(np.median(behind))) if behind.size else 0.0
+    spread = 1.48 * float(np.median(np.abs(mean - middle)))
+    scale = max(contrast, spread, 1e-9)
+    return np.clip((mean - middle) / scale, -5.0, 5.0)
+
+
+def _roundness(sums: Floats) -> Floats:
+    count = np.maximum(sums[:, 0], 1.0)
+    y, x = sums[:, 2] / count, sums[:, 3] / count
+    yy = sums[:, 4] / count - y * y + 1 / 12
+    xx = sums[:, 5] / count - x * x + 1 / 12
+    yx = sums[:, 6] / count - y * x
+    middle, swing = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    round_: Floats = np.sqrt(np.maximum(middle - swing, 0) / np.maximum(middle + swing, 1e-9))
+    return round_
+
+
+@compiled
+def row_of(label: int, known: NDArray[np.int32]) -> int:
+    """Return the place of ``label`` in the ascending ``known``, or -1."""
+    low, high = 0, len(known)
+    while low < high:
+        middle = (low + high) // 2
+        if known[middle] < label:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(known) and known[low] == label else -1
+
+
+@compiled
+def _sums(labels: NDArray[np.int32], known: NDArray[np.int32], pixels: NDArray[Any]) -> tuple[Floats, int]:
+    """Sum 1, value, y, x, yy, xx, yx over each cell; second result: a label that is not ``known``, or 0.
+
+    Coordinates are taken from each cell's first pixel, so that the squares stay small.
+    """
+    sums = np.zeros((len(known), 7))
+    origin = np.zeros((len(known), 2), np.int64)
+    height, width = labels.shape
+    for y in range(height):
+        last, row = 0, -1
+        for x in range(width):
+            label = labels[y, x]
+            if label == 0:
+                continue
+            if label != last:
+                last, row = label, row_of(label, known)
+                if row < 0:
+                    return sums, label
+            if sums[row, 0] == 0:
+                origin[row, 0], origin[row, 1] = y, x
+            dy, dx = float(y - origin[row, 0]), float(x - origin[row, 1])
+            sums[row, 0] += 1
+            sums[row, 1] += pixels[y, x]
+            sums[row, 2] += dy
+            sums[row, 3] += dx
+            sums[row, 4] += dy * dy
+            sums[row, 5] += dx * dx
+            sums[row, 6] += dy * dx
+    return sums, 0
+
+
+@compiled
+def overlaps(labels: NDArray[np.int32], known: NDArray[np.int32], before: NDArray[np.int32], ids: NDArray[np.int32],
+             shift: tuple[int, int], start: Longs, column: Longs) -> Longs:  # fmt: skip
+    """Count for each edge the pixels that its track shared with its cell.
+
+    Parameters
+    ----------
+    labels, known
+        This frame's label image and the ascending labels of its cells (the edges' columns).
+    before, ids
+        The tracked label image of the frame before and the ascending labels in it (the edges' rows).
+    shift
+        ``(y, x)`` from the image before to this one.
+    """
+    shared = np.zeros(len(column), np.int64)
+    height, width = labels.shape
+    tall, wide = before.shape
+    down, right = shift
+    for y in range(max(0, down), min(height, tall + down)):
+        now, then, edge = 0, 0, -1
+        for x in range(max(0, right), min(width, wide + right)):
+            a, b = labels[y, x], before[y - down, x - right]
+            if a == 0 or b == 0:
+                continue
+            if a != now or b != then:
+                now, then, edge = a, b, -1
+                i, j = row_of(b, ids), row_of(a, known)
+                if i >= 0 and j >= 0:
+                    for e in range(start[i], start[i + 1]):
+                        if column[e] == j:
+                            edge = e
+            if edge >= 0:
+                shared[edge] += 1
+    return shared
+
+
+@compiled
+def relabel(labels: NDArray[np.int32], known: NDArray[np.int32], new: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the label image with each of the ascending ``known`` labels replaced."""
+    out = np.zeros_like(labels)
+    height, width = labels.shape
+    for y in range(height):
+        last, becomes = 0, 0
+        for x in range(width):
+            label = labels[y, x]
+            if label == 0:
+                continue
+            if label != last:
+                last, becomes = label, new[row_of(label, known)]
+            out[y, x] = becomes
+    return out
