@@ -1,4 +1,4 @@
-"""Configuration: TOML text becomes checked, frozen settings. An unknown key is an error that names the nearest known one."""
+"""Configuration: TOML becomes checked, frozen settings. An unknown key is an error that names the nearest known one."""
 
 from __future__ import annotations
 

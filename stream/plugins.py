@@ -18,6 +18,17 @@ def names(group: Group) -> list[str]:
     return sorted(entry_points(group=f"cytoloop.{group}").names)
 
 
+def describe(group: Group) -> dict[str, str]:
+    """Return the first line of each installed class's docstring, or what its import is missing, by name."""
+    said: dict[str, str] = {}
+    for name in names(group):
+        try:
+            said[name] = (load(group, name).__doc__ or "").strip().partition("\n")[0]
+        except ConfigError as error:
+            said[name] = f"not usable: {error}"
+    return said
+
+
 def load(group: Group, name: str, base: Path | None = None) -> Any:
     """Return the class that ``name`` stands for; a relative file is looked for beside ``base``.
 

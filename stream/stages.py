@@ -38,7 +38,7 @@ class Readback:
 
 
 class Driver(Protocol):
-    """A source of frames that may also be commanded. It owns its threads; every method may be called from any thread."""
+    """A source of frames that may be commanded. It owns its threads; any method may be called from any thread."""
 
     def open(self, settings: CameraSettings, *, run: str, session: str, first_epoch: int = 0) -> None:
         """Load the hardware or the recording; epochs count from ``first_epoch``. Raises DriverError with what to do."""

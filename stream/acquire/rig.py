@@ -20,7 +20,7 @@ from stream.frame import Ended, Frame, Gap
 from stream.metrics import DISCONTINUITIES, FALLBACKS, FRAMES_LOST, FRAMES_RECEIVED, QUEUE_DEPTH
 from stream.stages import Driver
 from stream.wire.codec import encode_fact, encode_frame, encode_gap
-from stream.wire.control import ControlServer, Ready, Request
+from stream.wire.control import ControlServer, Query, Ready, Request
 from stream.wire.messages import Alive
 from stream.wire.publish import Publisher
 
@@ -47,9 +47,7 @@ class Rig:
         self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
         guard = Guard(config.limits, self._recent)
         slowest_s = (config.plan.interval_ms + config.plan.exposure_ms) / 1e3
-        self._desk = Desk(
-            driver, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s)
-        )
+        self._desk = Desk(driver, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s))
         self._ready: set[str] = set()
         self._all_ready = threading.Event()
         self._stop = threading.Event()
@@ -151,6 +149,10 @@ class Rig:
                 self._publisher.send(encode_fact({"fact": "ready", "node": ready.node}))
             case Alive() as alive:
                 self._dead.alive(alive.last_decided, now_ns())
+            case Query(kind="status"):
+                self._control.reply(request, self._status_now())
+            case Query() as query:
+                self._control.reply(request, {"error": f"this rig knows no query '{query.kind}'; ask for status"})
 
     def _answer(self, command: Command, ack: Ack) -> None:
         """Send an answer to whoever asked, and to everyone who watches."""
@@ -179,7 +181,9 @@ class Rig:
         elif not fault and self._on_base_plan:
             self._on_base_plan = False
             self._desk.close_to_feedback("")
-            self._publisher.send(encode_fact({"fact": "base_plan", "on": False, "reason": "the analysis decides again"}))
+            self._publisher.send(
+                encode_fact({"fact": "base_plan", "on": False, "reason": "the analysis decides again"})
+            )
 
     def _return_to_base(self, fault: str) -> None:
         reason = f"the analysis is {fault} for {self._config.limits.alive_timeout_s:g} s"
@@ -193,10 +197,17 @@ class Rig:
 
     def _tell_status(self) -> None:
         self._status_ns = now_ns()
-        backlog = self._driver.backlog()
-        QUEUE_DEPTH.labels("driver").set(backlog)
-        status = {"fact": "status", "base_plan": self._on_base_plan, "backlog": backlog, "ready": sorted(self._ready)}
-        self._publisher.send(encode_fact(status | self._status))
+        status = self._status_now()
+        QUEUE_DEPTH.labels("driver").set(status["backlog"])
+        self._publisher.send(encode_fact({"fact": "status", **status}))
+
+    def _status_now(self) -> dict[str, Any]:
+        return {
+            "base_plan": self._on_base_plan,
+            "backlog": self._driver.backlog(),
+            "ready": sorted(self._ready),
+            **self._status,
+        }
 
 
 def _own_command(action: Action, command_id: str, reason: str) -> Command:

@@ -138,18 +138,15 @@ class RigFacts:
         row = (wall_ns(), gap.camera, gap.field, gap.session, gap.epoch, gap.after_seq, gap.missing, gap.reason)
         self._database.put((f"INSERT INTO gaps VALUES (NULL{', ?' * 9})", (*row, gap.detail)))
 
-    def command(self, command: Command) -> bool:
-        """Record a command, on disk on return; False when its id is known already (ask :meth:`known` for the answer).
+    def command(self, command: Command) -> None:
+        """Record a command, on disk on return; ask :meth:`known` first.
 
         Raises
         ------
         StoreError
-            It could not be written: refuse the command.
+            It could not be written, or its id is there already: refuse the command.
         """
-        if self._database.query("SELECT 1 FROM commands WHERE command_id = ?", (command.command_id,)):
-            return False
         self._database.commit((f"INSERT INTO commands VALUES (NULL{', ?' * 12})", _command_row(command)))
-        return True
 
     def transition(self, ack: Ack) -> None:
         """Record an answer, on disk on return. Raises StoreError."""
@@ -179,6 +176,10 @@ class RigFacts:
     def last_epoch(self) -> int:
         """Return the newest epoch of the run; -1 where there was none."""
         return self._epoch
+
+    def next_frames(self) -> dict[str, int]:
+        """Return, by field, the number after the highest frame: a rig that starts again goes on from there."""
+        return dict(self._database.query("SELECT field, max(frame) + 1 FROM frames GROUP BY field"))
 
     def dose(self) -> Mapping[str, Dose]:
         """Return the light that each field has had over the whole run, restarts included."""
