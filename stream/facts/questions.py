@@ -55,7 +55,10 @@ SELECT count(*) FROM (
     SELECT field, session, frame FROM frames UNION SELECT field, session, frame FROM analysis.frames
 )
 """
-LOSSES = "SELECT stage || '.' || reason, sum(count) FROM {} WHERE stage <> 'facts' GROUP BY stage, reason"
+# Rows that the facts lost were decided all the same, and what a driver lost stands in gaps.
+LOSSES = """
+SELECT stage || '.' || reason, sum(count) FROM {} WHERE stage NOT IN ('facts', 'driver') GROUP BY stage, reason
+"""
 ANSWERS = """
 SELECT c.kind, c.cause_kind, c.origin, (
     SELECT state FROM transitions t WHERE t.command_id = c.command_id AND t.final ORDER BY t.id DESC LIMIT 1
