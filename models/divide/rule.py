@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgpack
@@ -103,6 +103,29 @@ class RuleDivider:
         self._pending = []
         return closed
 
+    def save(self) -> bytes:
+        """Return the state as bytes."""
+        last = None if self._last is None else [self._last[0], asdict(self._last[1]), *self._last[2:]]
+        pending = [[asdict(one.event), one.logit] for one in self._pending]
+        packed: bytes = msgpack.packb(
+            {"schema": SCHEMA, "past": self._past.tobytes(), "pending": pending, "last": last}
+        )
+        return packed
+
+    def load(self, state: bytes) -> None:
+        """Take up a state that :meth:`save` returned. Raises StageError."""
+        try:
+            said = msgpack.unpackb(state, use_list=False)
+            if said["schema"] != SCHEMA:
+                raise StageError(f"divider state has schema {said['schema']}, this program reads {SCHEMA}")
+            past = np.frombuffer(said["past"], PAST).copy()
+            pending = [Pending(_event(event), logit) for event, logit in said["pending"]]
+            last = said["last"]
+            self._last = None if last is None else (last[0], FrameRef(**last[1]), last[2], last[3])
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            raise StageError(f"not a divider's state: {error}") from error
+        self._past, self._pending = past, pending
+
     def _new(self, tracked: Tracked, found: Bodies) -> list[Event]:
         """Make a provisional event for every mother that the tracker split in this frame."""
         frame, tracks = tracked.moment.frame, tracked.tracks
@@ -200,3 +223,8 @@ def _logit(p: float) -> float:
 
 def _probability(logit: float) -> float:
     return float(1 / (1 + np.exp(-logit)))
+
+
+def _event(said: dict[str, Any]) -> Event:
+    ref = said.pop("ref")
+    return Event(**said, ref=None if ref is None else FrameRef(**ref))

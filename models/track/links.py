@@ -115,5 +115,5 @@ def anchors(cells: Cells, to_now: Floats | None) -> tuple[Floats, NDArray[np.boo
     centre = cells.centroid_px.astype(np.float64)
     if to_now is None:
         return centre, np.zeros(len(centre), np.bool_)
-    known = np.isfinite(to_now).all(axis=1)
+    known: NDArray[np.bool_] = np.isfinite(to_now[:, 0]) & np.isfinite(to_now[:, 1])
     return np.where(known[:, None], to_now, centre), known

@@ -9,8 +9,9 @@ from models.track.compiled import compiled
 
 
 @compiled
-def match(start: NDArray[np.int64], column: NDArray[np.int64], cost: NDArray[np.float64], columns: int, miss: float
-          ) -> NDArray[np.int64]:  # fmt: skip
+def match(
+    start: NDArray[np.int64], column: NDArray[np.int64], cost: NDArray[np.float64], columns: int, miss: float
+) -> NDArray[np.int64]:
     """Assign rows to columns by successive shortest augmenting paths (Jonker and Volgenant 1987, on sparse rows).
 
     Every row may stay alone at cost ``miss``, so a search ends as soon as leaving someone alone is cheapest: the work
@@ -31,69 +32,77 @@ def match(start: NDArray[np.int64], column: NDArray[np.int64], cost: NDArray[np.
         Each row's column, or -1.
     """
     rows = len(start) - 1
-    column_of = np.full(rows, -1, np.int64)
-    row_of = np.full(columns, -1, np.int64)
-    row_price = np.zeros(rows)
-    column_price = np.zeros(columns)
-    distance = np.full(columns, np.inf)
-    reached_from = np.full(columns, -1, np.int64)
-    done = np.zeros(columns, np.bool_)
-    touched = np.empty(columns, np.int64)
+    gain = cost - miss
+    column_of, row_of = np.full(rows, -1, np.int64), np.full(columns, -1, np.int64)
+    row_price, column_price = np.zeros(rows), np.zeros(columns)
+    distance, reached_from = np.full(columns, np.inf), np.full(columns, -1, np.int64)
+    done, touched = np.zeros(columns, np.bool_), np.empty(columns, np.int64)
     for i in range(rows):
         for e in range(start[i], start[i + 1]):
-            row_price[i] = min(row_price[i], cost[e] - miss - column_price[column[e]])
+            row_price[i] = min(row_price[i], gain[e])
     for root in range(rows):
-        n_touched = 0
-        row, so_far = root, 0.0
-        best_end, alone = np.inf, -1
-        last = -1
-        while True:
-            if so_far - row_price[row] < best_end:
-                best_end, alone = so_far - row_price[row], row
-            for e in range(start[row], start[row + 1]):
-                j = column[e]
-                if done[j]:
-                    continue
-                reach = so_far + cost[e] - miss - row_price[row] - column_price[j]
-                if reach < distance[j]:
-                    if np.isinf(distance[j]):
-                        touched[n_touched] = j
-                        n_touched += 1
-                    distance[j] = reach
-                    reached_from[j] = row
-            nearest = -1
-            for k in range(n_touched):
-                j = touched[k]
-                if not done[j] and (nearest < 0 or distance[j] < distance[nearest]):
-                    nearest = j
-            if nearest < 0 or distance[nearest] >= best_end:
-                total = best_end
-                break
-            if row_of[nearest] < 0:
-                total, last = distance[nearest], nearest
-                break
-            done[nearest] = True
-            row, so_far = row_of[nearest], distance[nearest]
+        total, last, alone, n_touched = _search(
+            root, start, column, gain, row_of, row_price, column_price, distance, reached_from, done, touched
+        )
         row_price[root] += total
-        for k in range(n_touched):
-            j = touched[k]
+        for j in touched[:n_touched]:
             if done[j]:
                 column_price[j] += distance[j] - total
                 row_price[row_of[j]] -= distance[j] - total
+            distance[j], done[j] = np.inf, False
         if last < 0 and alone != root:
-            last = column_of[alone]
-            column_of[alone] = -1
-        if last >= 0:
-            while True:
-                row = reached_from[last]
-                row_of[last] = row
-                last, column_of[row] = column_of[row], last
-                if row == root:
-                    break
-        for k in range(n_touched):
-            distance[touched[k]] = np.inf
-            done[touched[k]] = False
+            last, column_of[alone] = column_of[alone], -1
+        while last >= 0:
+            row = reached_from[last]
+            row_of[last] = row
+            last, column_of[row] = column_of[row], last
+            if row == root:
+                last = -1
     return column_of
+
+
+@compiled
+def _search(
+    root: int,
+    start: NDArray[np.int64],
+    column: NDArray[np.int64],
+    gain: NDArray[np.float64],
+    row_of: NDArray[np.int64],
+    row_price: NDArray[np.float64],
+    column_price: NDArray[np.float64],
+    distance: NDArray[np.float64],
+    reached_from: NDArray[np.int64],
+    done: NDArray[np.bool_],
+    touched: NDArray[np.int64],
+) -> tuple[float, int, int, int]:
+    """Find the cheapest way to place ``root``: its length, the free column or else the row left alone, columns touched.
+
+    ``distance``, ``reached_from``, ``done`` and ``touched`` are written.
+    """
+    n_touched = 0
+    row, so_far = root, 0.0
+    alone, alone_at = root, np.inf
+    while True:
+        if so_far - row_price[row] < alone_at:
+            alone_at, alone = so_far - row_price[row], row
+        for e in range(start[row], start[row + 1]):
+            j = column[e]
+            reach = so_far + gain[e] - row_price[row] - column_price[j]
+            if not done[j] and reach < distance[j]:
+                if np.isinf(distance[j]):
+                    touched[n_touched] = j
+                    n_touched += 1
+                distance[j], reached_from[j] = reach, row
+        nearest = -1
+        for j in touched[:n_touched]:
+            if not done[j] and (nearest < 0 or distance[j] < distance[nearest]):
+                nearest = j
+        if nearest < 0 or distance[nearest] >= alone_at:
+            return alone_at, -1, alone, n_touched
+        if row_of[nearest] < 0:
+            return distance[nearest], nearest, -1, n_touched
+        done[nearest] = True
+        row, so_far = row_of[nearest], distance[nearest]
 
 
 @compiled
@@ -152,7 +161,7 @@ def near(points: NDArray[np.float64], others: NDArray[np.float64], radius: NDArr
 @compiled
 def nearest_both(points: NDArray[np.float64], others: NDArray[np.float64], start: NDArray[np.int64],
                  column: NDArray[np.int64]) -> NDArray[np.int64]:  # fmt: skip
-    """Return for each point the other that is its nearest and whose nearest it is, or -1; edges as :func:`near` gives."""
+    """Return for each point the other that is its nearest and whose nearest it is, or -1; edges are as for near."""
     n, m = len(points), len(others)
     ahead, ahead_best = np.full(n, -1, np.int64), np.full(n, np.inf)
     back, back_best = np.full(m, -1, np.int64), np.full(m, np.inf)

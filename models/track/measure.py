@@ -1,4 +1,4 @@
-"""What one pass over the label image tells about each cell, and about its overlap with the tracks of the frame before."""
+"""What one pass over the label image tells about each cell, and about its overlap with the tracks before."""
 
 from __future__ import annotations
 
@@ -121,31 +121,38 @@ def row_of(label: int, known: NDArray[np.int32]) -> int:
 def _sums(labels: NDArray[np.int32], known: NDArray[np.int32], pixels: NDArray[Any]) -> tuple[Floats, int]:
     """Sum 1, value, y, x, yy, xx, yx over each cell; second result: a label that is not ``known``, or 0.
 
-    Coordinates are taken from each cell's first pixel, so that the squares stay small.
+    Works by runs of equal labels along x. Coordinates count from each cell's first run, so that the squares stay small.
     """
     sums = np.zeros((len(known), 7))
     origin = np.zeros((len(known), 2), np.int64)
     height, width = labels.shape
     for y in range(height):
-        last, row = 0, -1
-        for x in range(width):
+        x = 0
+        while x < width:
             label = labels[y, x]
             if label == 0:
+                x += 1
                 continue
-            if label != last:
-                last, row = label, row_of(label, known)
-                if row < 0:
-                    return sums, label
+            first, value = x, np.int64(0)
+            while x < width and labels[y, x] == label:
+                value += pixels[y, x]
+                x += 1
+            row = row_of(label, known)
+            if row < 0:
+                return sums, label
             if sums[row, 0] == 0:
-                origin[row, 0], origin[row, 1] = y, x
-            dy, dx = float(y - origin[row, 0]), float(x - origin[row, 1])
-            sums[row, 0] += 1
-            sums[row, 1] += pixels[y, x]
-            sums[row, 2] += dy
-            sums[row, 3] += dx
-            sums[row, 4] += dy * dy
-            sums[row, 5] += dx * dx
-            sums[row, 6] += dy * dx
+                origin[row, 0], origin[row, 1] = y, first
+            count, dy, low = float(x - first), float(y - origin[row, 0]), float(first - origin[row, 1])
+            high = low + count - 1
+            across = count * (low + high) / 2
+            squares = (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
+            sums[row, 0] += count
+            sums[row, 1] += value
+            sums[row, 2] += dy * count
+            sums[row, 3] += across
+            sums[row, 4] += dy * dy * count
+            sums[row, 5] += squares
+            sums[row, 6] += dy * across
     return sums, 0
 
 

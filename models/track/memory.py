@@ -14,7 +14,6 @@ from models.divide.evidence import DEPTH
 from stream.errors import StageError
 from stream.frame import Frame
 
-
 ROW = np.dtype(
     [
         ("id", "i8"),

@@ -56,9 +56,8 @@ class Step:
 
 def inside(points_px: Floats, shape: tuple[int, int], margin_px: float) -> NDArray[np.bool_]:
     """Say which image points lie in the image and at least ``margin_px`` from its border."""
-    within: NDArray[np.bool_] = ((points_px >= margin_px - 0.5) & (points_px <= np.array(shape) - 0.5 - margin_px)).all(
-        axis=1
-    )
+    low, high = margin_px - 0.5, np.array(shape) - 0.5 - margin_px
+    within: NDArray[np.bool_] = np.all((points_px >= low) & (points_px <= high), axis=1)
     return within
 
 
