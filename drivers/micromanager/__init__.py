@@ -1,0 +1,1 @@
+"""Any microscope that Micro-Manager drives: continuous sequences (stream mode) or events one by one (MDA mode)."""

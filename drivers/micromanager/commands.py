@@ -1,0 +1,142 @@
+"""From a command to calls of devices, and back to what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drivers.micromanager.mode import Mode
+from drivers.micromanager.rig import Rig
+from stream import command as c
+from stream.errors import Refused
+
+Values = Mapping[str, Any]
+
+NO_FRAME = (c.Pause, c.Stop)
+"""After these no frame need follow that could name the command."""
+
+
+class Commands:
+    """Applies commands in one mode; called by the core's owner between frames."""
+
+    def __init__(self, rig: Rig, mode: Mode, camera: str) -> None:
+        self._rig = rig
+        self._mode = mode
+        self._camera = camera
+        self._appliers: dict[type, Callable[[Any, c.Command], Values]] = {
+            c.SetExposure: self._expose,
+            c.SetInterval: self._pace,
+            c.SetRoi: self._roi,
+            c.SetBinning: self._bin,
+            c.SetPixelType: self._pixel_type,
+            c.MoveStage: self._move,
+            c.Recentre: self._recentre,
+            c.SetChannel: self._channel,
+            c.SetLight: self._light,
+            c.Pause: self._pause,
+            c.Resume: self._resume,
+            c.Stop: self._stop,
+        }
+
+    def apply(self, command: c.Command) -> Values:
+        """Apply, and return what was read back.
+
+        Raises
+        ------
+        Refused
+            This rig, or this mode, cannot do it; nothing was changed.
+        DriverError
+            The hardware failed or answered something else than was asked.
+        """
+        if command.target.camera not in (None, self._camera):
+            raise Refused(f"the command is for camera '{command.target.camera}'; this is '{self._camera}'")
+        applier = self._appliers.get(type(command.action))
+        if applier is None:
+            raise Refused(_NOT_YET[command.action.kind])
+        return applier(command.action, command)
+
+    def _expose(self, action: c.SetExposure, command: c.Command) -> Values:
+        actual = self._rig.camera.expose(action.exposure_ms)
+        self._mode.applied(command.command_id, exposure_ms=actual)
+        return {"exposure_ms": actual}
+
+    def _pace(self, action: c.SetInterval, command: c.Command) -> Values:
+        actual = self._mode.set_interval(action.interval_ms)
+        self._mode.applied(command.command_id)
+        return {"interval_ms": actual}
+
+    def _roi(self, action: c.SetRoi, command: c.Command) -> Values:
+        camera = self._rig.camera
+        if action.roi_px is not None:
+            camera.geometry().check(action.roi_px)
+        return {"roi_px": self._mode.restart(lambda: camera.set_roi(action.roi_px), command.command_id)}
+
+    def _bin(self, action: c.SetBinning, command: c.Command) -> Values:
+        camera = self._rig.camera
+        camera.require("Binning", action.binning)
+        return {"binning": self._mode.restart(lambda: camera.set_binning(action.binning), command.command_id)}
+
+    def _pixel_type(self, action: c.SetPixelType, command: c.Command) -> Values:
+        camera = self._rig.camera
+        camera.require("PixelType", action.pixel_type)
+        actual = self._mode.restart(lambda: camera.set_pixel_type(action.pixel_type), command.command_id)
+        return {"pixel_type": actual}
+
+    def _move(self, action: c.MoveStage, command: c.Command) -> Values:
+        return self._move_to(command, action.x_um, action.y_um, action.z_um)
+
+    def _recentre(self, action: c.Recentre, command: c.Command) -> Values:
+        x_um, y_um = self._rig.camera.geometry().stage_for(action.target_um)
+        return self._move_to(command, x_um, y_um, None)
+
+    def _move_to(self, command: c.Command, x_um: float | None, y_um: float | None, z_um: float | None) -> Values:
+        stage, mode = self._rig.stage, self._mode
+        stage.require(x_um, y_um, z_um)
+        position, base_um = mode.position(command.target)
+        if base_um is not None:
+            x_um = base_um[0] if x_um is None else x_um
+            y_um = base_um[1] if y_um is None else y_um
+            z_um = base_um[2] if z_um is None and stage.z_label else z_um
+        mode.moving()
+        try:
+            actual = stage.move(x_um, y_um, z_um)
+        except BaseException:
+            mode.moved(None, stage.read_um())
+            raise
+        mode.moved(position, actual)
+        mode.applied(command.command_id, position)
+        return {"stage_um": actual}
+
+    def _channel(self, action: c.SetChannel, command: c.Command) -> Values:
+        return {"channel": self._mode.select_channel(action.channel, command.command_id)}
+
+    def _light(self, action: c.SetLight, command: c.Command) -> Values:
+        if action.power is None and action.on is None:
+            raise Refused("set_light says neither a power nor on or off")
+        values: dict[str, Any] = {}
+        if action.power is not None:
+            values["power"] = self._rig.light.set_power(action.power)
+        if action.on is not None:
+            values["on"] = self._mode.switch_light(action.on)
+        self._mode.applied(command.command_id)
+        return values
+
+    def _pause(self, action: c.Pause, command: c.Command) -> Values:
+        self._mode.pause()
+        return {"paused": True}
+
+    def _resume(self, action: c.Resume, command: c.Command) -> Values:
+        self._mode.resume()
+        self._mode.applied(command.command_id)
+        return {"paused": False}
+
+    def _stop(self, action: c.Stop, command: c.Command) -> Values:
+        self._mode.finish("stopped by a command")
+        return {"stopped": True}
+
+
+_NOT_YET = {
+    "acquire": "a whole sequence in one command comes with protocols; plan it in [plan] with mode = 'mda'",
+    "stimulate": "this driver drives no light modulator",
+}
+HONOURED = tuple(kind for kind in c.ACTION_KINDS if kind not in _NOT_YET)

@@ -1,0 +1,199 @@
+"""The driver: a microscope behind the seam of :class:`stream.stages.Driver`."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from pymmcore_plus import CMMCorePlus
+
+from drivers.micromanager.commands import HONOURED, NO_FRAME, Commands
+from drivers.micromanager.load import load_core
+from drivers.micromanager.mda_mode import MdaMode
+from drivers.micromanager.mode import Mode
+from drivers.micromanager.options import MicroManagerOptions
+from drivers.micromanager.outbox import Outbox
+from drivers.micromanager.owner import Owner
+from drivers.micromanager.producer import FrameHook, Identity, Producer, no_hook
+from drivers.micromanager.rig import Rig
+from drivers.micromanager.stream_mode import StreamMode
+from stream import config
+from stream.clock import now_ns
+from stream.command import Command
+from stream.config import CameraSettings, PlanSettings
+from stream.errors import DriverError, Refused
+from stream.frame import Ended, Frame, Gap
+from stream.stages import Readback
+
+Options = TypeVar("Options", bound=MicroManagerOptions)
+_LOAD_S = 120.0
+_STOP_S = 30.0
+
+
+class MicroManagerDriver(Generic[Options]):
+    """Drives any core that speaks like :class:`pymmcore_plus.CMMCorePlus`.
+
+    Parameters
+    ----------
+    make_core
+        Returns a core with its devices loaded; called in the thread that will own it. None: a core with the
+        configuration that the options name.
+    options_model
+        What ``[camera.options]`` may say.
+    on_frame
+        Called with every frame before it is handed over, in the thread that made it; it must be quick.
+
+    Examples
+    --------
+    >>> driver = MicroManagerDriver()
+    >>> driver.open(CameraSettings(driver="micromanager"), run="r", session="s")  # doctest: +SKIP
+    >>> driver.start(PlanSettings(exposure_ms=33))  # doctest: +SKIP
+    >>> driver.next(1.0)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        make_core: Callable[[Options], CMMCorePlus] | None = None,
+        options_model: type[Options] | None = None,
+        on_frame: FrameHook = no_hook,
+    ) -> None:
+        self._make_core: Callable[[Any], CMMCorePlus] = make_core or load_core
+        self._options_model: type[MicroManagerOptions] = options_model or MicroManagerOptions
+        self._on_frame = on_frame
+        self._owner = Owner()
+        self._stopping = threading.Lock()
+        self._rig: Rig | None = None
+        self._outbox = Outbox(1)
+        self._producer: Producer | None = None
+        self._mode: Mode | None = None
+        self._commands: Commands | None = None
+        self._camera = ""
+
+    def open(self, settings: CameraSettings, *, run: str, session: str, first_epoch: int = 0) -> None:
+        """Load the devices.
+
+        Raises
+        ------
+        ConfigError
+            ``[camera.options]`` says something unknown or names a missing file.
+        DriverError
+            A device does not load, or is not what the options say.
+        """
+        if self._owner.is_alive():
+            raise DriverError("the driver is open already; stop it first")
+        options = config.parse(self._options_model, settings.options, "[camera.options]")
+        self._owner = Owner()
+        self._owner.on_failure(self._owner_failed)
+        self._owner.start()
+        atexit.register(self.stop)
+        try:
+            self._rig = self._owner.ask(lambda: self._load(options), _LOAD_S)
+        except BaseException:
+            self.stop()
+            raise
+        self._camera = settings.name or self._rig.camera.label
+        self._outbox = Outbox(options.queue_frames)
+        self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._on_frame)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say which devices are there, what they are set to, and which commands are honoured."""
+        rig = self._opened()
+        paced = rig.options.interval_property
+        return {
+            **self._owner.ask(rig.describe, _STOP_S),
+            "name": self._camera,
+            "commands": HONOURED,
+            "interval": {
+                "mda": "kept by the driver",
+                "stream": f"kept by {paced}" if paced else "the camera's own: no interval_property is named",
+            },
+        }
+
+    def start(self, plan: PlanSettings) -> None:
+        """Begin to take frames.
+
+        Raises
+        ------
+        ConfigError, DriverError
+            The plan is not possible on this rig, or a device failed.
+        """
+        rig, producer = self._opened(), self._producer
+        if self._mode is not None or producer is None:
+            raise DriverError("the driver has been started; stop and open it to start anew")
+        mode: Mode
+        if plan.mode == "stream":
+            mode = StreamMode(rig, producer, self._outbox, plan, self._owner.wake)
+        else:
+            mode = MdaMode(rig, producer, self._outbox, plan, self._owner.post)
+        self._owner.ask(mode.start, _LOAD_S)
+        self._commands = Commands(rig, mode, self._camera)
+        self._mode = mode
+        self._owner.due = mode.due
+        self._owner.wake()
+
+    def next(self, timeout_s: float) -> Frame | Gap | Ended | None:
+        """Return the next frame or gap; None when nothing came in time; Ended again and again at the end."""
+        return self._outbox.get(timeout_s)
+
+    def apply(self, command: Command) -> Readback:
+        """Apply between frames; see :meth:`Commands.apply` for what it raises."""
+        mode, commands, asked_ns = self._mode, self._commands, now_ns()
+        if mode is None or commands is None:
+            raise Refused("the acquisition has not begun")
+
+        def call() -> Readback:
+            if self._outbox.ended:
+                raise Refused(f"the acquisition has ended: {self._outbox.ended.reason}")
+            began_ns = now_ns()
+            values = commands.apply(command)
+            takes_frame = not isinstance(command.action, NO_FRAME)
+            return Readback(values, takes_frame, (began_ns - asked_ns) / 1e6, (now_ns() - began_ns) / 1e6)
+
+        return self._owner.ask(call, _STOP_S, mode.between_frames)
+
+    def backlog(self) -> int:
+        """Frames taken and not yet handed out."""
+        return len(self._outbox)
+
+    def stop(self) -> None:
+        """End the acquisition, darken the sample, unload the devices. Idempotent."""
+        with self._stopping:
+            atexit.unregister(self.stop)
+            if self._owner.is_alive():
+                try:
+                    self._owner.ask(self._release, _STOP_S)
+                finally:
+                    self._owner.close(_STOP_S)
+            self._outbox.end("stopped")
+
+    def _load(self, options: MicroManagerOptions) -> Rig:
+        core = self._make_core(options)
+        try:
+            return Rig(core, options)
+        except BaseException:
+            core.unloadAllDevices()
+            raise
+
+    def _opened(self) -> Rig:
+        if self._rig is None:
+            raise DriverError("the driver is not open")
+        return self._rig
+
+    def _release(self) -> None:
+        rig, self._rig = self._rig, None
+        self._owner.due = _never
+        if rig is not None:
+            try:
+                if self._mode is not None:
+                    self._mode.finish("stopped")
+            finally:
+                rig.release()
+
+    def _owner_failed(self, error: Exception) -> None:
+        self._outbox.end(f"the driver failed: {error}")
+
+
+def _never() -> float:
+    return 1.0

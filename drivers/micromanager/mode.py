@@ -1,0 +1,61 @@
+"""What stream mode and MDA mode have in common, seen from the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from stream.command import Target
+
+Result = TypeVar("Result")
+
+
+class Mode(Protocol):
+    """A way to take frames. Every method is called by the core's owner."""
+
+    name: str
+
+    def start(self) -> None:
+        """Set the plan's settings and begin."""
+
+    def due(self) -> float:
+        """Do what is due; return how many seconds may pass until the next call."""
+
+    def between_frames(self, job: Callable[[], None]) -> None:
+        """Run ``job`` when the core is free for it: now, or after the frame that is being taken."""
+
+    def applied(self, command_id: str, position: int | None = None, **changes: Any) -> None:
+        """Say that a command holds from now on, and which settings of :class:`State` it changed."""
+
+    def restart(self, change: Callable[[], Result], command_id: str) -> Result:
+        """Change what no running sequence survives, and begin a new epoch, also when the change fails.
+
+        The command holds from the new epoch on.
+        """
+
+    def position(self, target: Target) -> tuple[int | None, tuple[float, float, float] | None]:
+        """Return which of the plan's positions is meant and where it is; None: wherever the stage is."""
+
+    def moving(self) -> None:
+        """Say that the stage begins to move."""
+
+    def moved(self, position: int | None, stage_um: tuple[float, float, float]) -> None:
+        """Say where the stage stands, and that the plan's position is there from now on."""
+
+    def set_interval(self, interval_ms: float) -> float:
+        """Change the pace, or raise Refused."""
+
+    def select_channel(self, name: str, command_id: str) -> str:
+        """Switch to a channel, or raise Refused; the command holds from then on."""
+
+    def switch_light(self, on: bool) -> bool:
+        """Light the frames or not."""
+
+    def pause(self) -> None:
+        """Take no frames."""
+
+    def resume(self) -> None:
+        """Take frames again."""
+
+    def finish(self, reason: str) -> None:
+        """Take no more frames, hand over those that were taken, and end. Idempotent."""
