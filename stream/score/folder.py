@@ -1,0 +1,84 @@
+"""Scores a result folder as ``cytoloop evaluate`` writes it, from its files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stream.errors import SourceError
+from stream.score import ctc
+from stream.score.asof import Told, report, told
+from stream.score.divisions import Division, Judge, divisions_of
+from stream.score.overlap import Overlap, overlap
+from stream.score.tracks import whole_runs
+from stream.score.truth import Rows, numbered_masks, read_mask, read_rows, read_truth
+
+DIVISION_FIGURES = ("precision", "recall", "f1", "f1_asof", "delay_frames", "retract_rate", "ece", "brier")
+
+
+def score_folder(res: Path, gt: Path | None, st: Path | None = None) -> dict[str, Any]:
+    """Compare ``maskNNN.tif``, ``res_track.txt`` and ``events.jsonl`` with the truth of the sequence.
+
+    Frames count by the numbers in the file names. Frames of the truth before the first or after the last mask are left
+    out; a truth frame between them without a mask counts as one where nothing was found.
+
+    Parameters
+    ----------
+    res
+        The result folder. Without ``events.jsonl`` the divisions in ``res_track.txt`` are scored, as if each were said
+        in its own frame with confidence 1.
+    gt, st
+        ``NN_GT`` or its ``TRA`` or ``SEG``; ``NN_ST`` or its ``SEG``.
+
+    Returns
+    -------
+    dict
+        ``SEG, SEG_ST, DET, TRA, LNK, CHOTA, CT, BC1, division {precision, recall, f1, f1_asof, delay_frames,
+        retract_rate, ece, brier}``; None for a figure whose truth is not there.
+
+    Raises
+    ------
+    SourceError
+        A folder, mask or track file is missing, unreadable or of another recording.
+    """
+    masks = numbered_masks(res)
+    if not masks:
+        raise SourceError(f"{res}: no maskNNN.tif in it; run cytoloop evaluate first")
+    truth = read_truth(gt, st)
+    found_rows = read_rows(res / "res_track.txt")
+    scored: dict[str, Any] = {"SEG": ctc.seg(list(_compare(truth.hand, masks, every=False).values()))}
+    scored["SEG_ST"] = ctc.seg(list(_compare(truth.computed, masks, every=True).values()))
+    overlaps = _compare(truth.markers, masks, every=True)
+    if not overlaps:
+        return {**scored, **dict.fromkeys(ctc.FIGURES), "division": no_divisions()}
+    truth_rows = ctc.crop(truth.rows, min(overlaps), max(overlaps))
+    whole, whole_rows = whole_runs(overlaps, found_rows)
+    scored.update(ctc.figures(whole, truth_rows, whole_rows))
+    return {**scored, "division": report(Judge(overlaps, divisions_of(truth_rows)), _events(res, found_rows))}
+
+
+def no_divisions() -> dict[str, Any]:
+    """Return the division figures of a result that has no truth."""
+    return {**dict.fromkeys(DIVISION_FIGURES), "f1_asof": {str(k): None for k in range(6)}}
+
+
+def _compare(truth: Mapping[int, Path], masks: Mapping[int, Path], *, every: bool) -> dict[int, Overlap]:
+    first, last = min(masks), max(masks)
+    return {
+        frame: overlap(read_mask(path), read_mask(masks[frame]) if frame in masks else None)
+        for frame, path in truth.items()
+        if first <= frame <= last and (every or frame in masks)
+    }
+
+
+def _events(res: Path, rows: Rows) -> list[Told]:
+    path = res / "events.jsonl"
+    if path.is_file():
+        return told(json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip())
+    return [_told_at_once(division) for division in divisions_of(rows)]
+
+
+def _told_at_once(division: Division) -> Told:
+    return Told(division, ((division.frame, False, 1.0),))
