@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def _configured(config: Configuration, base: Path, problems: list[str]) -> dict[
     return {
         "camera": attempt(lambda: _camera(config, base)),
         "chain": attempt(lambda: _chain(config, base)),
-        "policies": [attempt(lambda spec=spec: _policy(spec, base)) for spec in config.feedback.policies],
+        "policies": [attempt(partial(_policy, spec, base)) for spec in config.feedback.policies],
         "feedback may": list(config.limits.allow) if config.limits.allow is not None else "send every command",
         "limits": config.limits.model_dump(exclude={"allow"}),
         "light dose": "calibrated" if config.dose.mw_per_mm2 else "unit not calibrated: set [dose] mw_per_mm2",

@@ -122,7 +122,6 @@ class Rig:
         DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
         if gap.missing:
             FRAMES_LOST.labels("driver", gap.reason).inc(gap.missing)
-            self._facts.loss("driver", gap.reason, gap.missing)
         self._facts.gap(gap)
         self._publisher.send(encode_gap(gap, run=self._config.run.name))
         log.warning("gap: %s %s (%d frames)", gap.reason, gap.detail, gap.missing)

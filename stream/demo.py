@@ -1,0 +1,129 @@
+"""The demonstration: the whole loop on the virtual microscope, scored against its truth, with a picture at the end."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+import webbrowser
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from stream import examples, session
+from stream.album import Album
+from stream.config import Configuration, load
+from stream.errors import CytoloopError
+from stream.facts import analysis
+from stream.facts.questions import summary
+from stream.picture import draw_summary
+
+Say = session.Say
+
+
+def run(
+    seconds: float, *, browser: bool, say: Say = lambda line: None, stop: threading.Event | None = None
+) -> dict[str, Any]:
+    """Run the demonstration and return its summary.
+
+    Returns
+    -------
+    dict
+        ``frames, lost, fps, latency_ms, divisions {truth, found, f1}, commands, startup_s, run_dir, picture`` and more.
+
+    Raises
+    ------
+    CytoloopError
+        A node failed.
+    """
+    base = examples.folder()
+    config = load(base / "virtual.toml")
+    config = config.model_copy(update={"record": config.record.model_copy(update={"labels": True})})
+    config = session.free_ports(config)
+    album = Album(config.wire)
+    say("starting: loading the microscope, compiling the stages …")
+
+    def started(report: session.Report) -> None:
+        say(f"imaging for {seconds:g} s (ready after {report.startup_s:.1f} s); Ctrl-C ends it early")
+        album.start()
+        if browser and report.page:
+            webbrowser.open(report.page)
+
+    report = session.run(
+        config, base, ("acquire", "analyse", "watch"), seconds=seconds, say=say, stop=stop, on_start=started
+    )
+    album.close()
+    if report.error:
+        raise CytoloopError(report.error)
+    say("scoring against the truth …")
+    result = {**summary(report.run_dir), "divisions": score(report.run_dir)}
+    picture = report.run_dir / "summary.png"
+    draw_summary(album.newest, album.strips, report.run_dir, _title(result), picture)
+    return {
+        **result,
+        "startup_s": round(report.startup_s, 2),
+        "run_dir": str(report.run_dir),
+        "picture": str(picture),
+    }
+
+
+def score(run_dir: Path) -> dict[str, Any]:
+    """Score the divisions of a run on the virtual microscope against its truth, strictly."""
+    from stream.score.folder import score_folder
+
+    fields = sorted(path for path in (run_dir / "labels").glob("*") if path.is_dir())
+    truth = run_dir / "truth"
+    if not fields or not (truth / "man_track.txt").is_file():
+        return {"truth": 0, "found": 0, "f1": None}
+    res = fields[0]
+    found = _write_tracks(run_dir, res)
+    scored = score_folder(res, truth)
+    division = scored.pop("division")
+    true = _count_divisions(truth / "man_track.txt")
+    return {"truth": true, "found": found, **division, **{k: scored[k] for k in ("DET", "TRA") if k in scored}}
+
+
+def _write_tracks(run_dir: Path, res: Path) -> int:
+    """Write ``res_track.txt`` and ``events.jsonl`` beside the masks; return how many divisions were confirmed."""
+    with closing(sqlite3.connect(run_dir / analysis.FILE)) as facts:
+        rows = facts.execute("SELECT track_id, born, last, parent_id FROM tracks ORDER BY track_id").fetchall()
+        confirmed = facts.execute(
+            "SELECT count(DISTINCT event_id) FROM events WHERE kind = 'division' AND status = 'confirmed'"
+        ).fetchone()[0]
+    (res / "res_track.txt").write_text("".join(f"{a} {b} {c} {d}\n" for a, b, c, d in rows), encoding="utf-8")
+    shutil.copyfile(run_dir / "events.jsonl", res / "events.jsonl")
+    return int(confirmed)
+
+
+def _count_divisions(path: Path) -> int:
+    parents = [int(line.split()[3]) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return sum(parents.count(parent) > 1 for parent in set(parents) - {0})
+
+
+def _title(result: dict[str, Any]) -> str:
+    divisions, latency = result["divisions"], result["latency_ms"] or {}
+    return (
+        f"virtual microscope: {result['frames']} frames, {divisions['truth']} true divisions, {divisions['found']} found; "
+        f"decided {latency.get('p50', float('nan')):.0f} ms after the frame (median)"
+    )
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """Return the summary as a person reads it."""
+    latency = result["latency_ms"] or {"p50": float("nan"), "p95": float("nan"), "p99": float("nan")}
+    divisions, commands = result["divisions"], result["commands"]
+    lost = ", ".join(f"{n} {why}" for why, n in result["lost"].items()) or "none"
+    f1 = "not scored" if divisions["f1"] is None else f"F1 {divisions['f1']:.2f}"
+    return "\n".join(
+        [
+            "",
+            f"  frames      {result['frames']} at {result['fps'] or 0:.1f} /s, lost: {lost}",
+            f"  latency     {latency['p50']:.0f} ms median, {latency['p99']:.0f} ms p99, from popped to decided",
+            f"  divisions   {divisions['truth']} true, {divisions['found']} found, {f1}",
+            f"  commands    {commands['applied']} applied ({commands['by_division']} because of a division), "
+            f"{commands['refused']} refused, {commands['expired']} expired, {commands['failed']} failed",
+            f"  start-up    {result['startup_s']} s",
+            f"  picture     {result['picture']}",
+            f"  run folder  {result['run_dir']}",
+        ]
+    )
