@@ -140,10 +140,10 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        with self._reading:
+            self._reader.close()  # first, so that the writer is the last one out and folds the WAL into the file
         self._queue.put(None)
         self._thread.join(COMMIT_TIMEOUT_S)
-        with self._reading:
-            self._reader.close()
         if self._thread.is_alive():
             log.error("%s: still writing after %g s; left open", self.path, COMMIT_TIMEOUT_S)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from facts_cases import MS, ack, cells, command, event, frame, ref, tracks
+
 from stream.errors import StoreError
 from stream.facts.analysis import AnalysisFacts
 from stream.facts.questions import provenance, summary
@@ -59,7 +59,7 @@ def test_a_command_explains_only_frames_from_its_first_on(run_dir: Path, seq: in
 
 
 def test_an_unknown_frame_is_an_error_that_names_it(run_dir: Path) -> None:
-    with pytest.raises(StoreError, match="knows no frame .*seq=99"):
+    with pytest.raises(StoreError, match=r"knows no frame .*seq=99"):
         provenance(run_dir, ref(99))
 
 
@@ -111,7 +111,7 @@ def test_a_run_without_analysis_still_answers(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_facts_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file; is .* the folder of a run"):
+    with pytest.raises(StoreError, match=r"no such file; is .* the folder of a run"):
         summary(tmp_path)
 
 
