@@ -16,7 +16,7 @@ from models.track.links import Expected, Links
 from models.track.matching import match
 from models.track.measure import Bodies, bodies
 from models.track.memory import Memory, Rows, View
-from models.track.settle import Step, inside, published, settle, tracks
+from models.track.settle import SMOOTHING, Step, inside, published, settle, tracks
 from models.track.splits import splits
 from stream.cells import Segmentation
 from stream.config import Settings, parse
@@ -106,8 +106,8 @@ class AssignmentTracker:
         segmentation = published(segmented.segmentation, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
-        self._memory = self._next(expected, step, settled, segmentation.labels)
-        return Tracked(segmented.moment, segmentation, tracks(settled, pace))
+        self._memory = self._next(expected, step, passed, settled, segmentation.labels)
+        return Tracked(segmented.moment, segmentation, tracks(settled, np.array(self._memory.drift_um), pace))
 
     def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
         memory = self._memory
@@ -122,7 +122,7 @@ class AssignmentTracker:
         shift = (round(float(moved[0])), round(float(moved[1])))
         return linking.with_overlap(made, expected, found, now, memory.labels, shift)
 
-    def _next(self, expected: Expected, step: Step, settled: Rows, labels: NDArray[np.int32]) -> Memory:
+    def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, labels: NDArray[np.int32]) -> Memory:
         memory, moment = self._memory, step.segmented.moment
         linked = step.cell_of >= 0
         scatter, typical = memory.scatter, memory.typical_um2
@@ -133,7 +133,12 @@ class AssignmentTracker:
             typical = float(np.pi * step.found.typical_px**2 / 4 * moment.frame.pixel_um**2)
         next_id = max(memory.next_id, int(settled["id"].max(initial=0)) + 1)
         number = moment.frame.frame
-        return Memory(next_id, number, moment.elapsed_s, typical, scatter, settled, step.view, labels)
+        drift_um = np.array(memory.drift_um)
+        if np.hypot(*step.drift) < step.found.typical_px:
+            now_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
+            drift_um += SMOOTHING * (now_um / passed - drift_um)
+        drifting = (float(drift_um[0]), float(drift_um[1]))
+        return Memory(next_id, number, moment.elapsed_s, typical, scatter, drifting, settled, step.view, labels)
 
 
 def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:

@@ -66,7 +66,12 @@ def links(expected: Expected, found: Bodies, anchor_px: Floats, anchored: NDArra
     motion = 2.0 * np.log1p((step**2).sum(axis=1) / (4 * spread))
     growth = np.log(found.area_px[column] / expected.area_px[row])
     change = found.brightness[column] - expected.brightness[row]
-    cost = motion + np.minimum(4.0 * growth**2, 3.0) + np.minimum(2.0 * change**2, 2.0) + expected.missed[row]
+    cost = (
+        motion
+        + np.minimum(4.0 * growth**2, 3.0)
+        + np.minimum(2.0 * change**2, 2.0)
+        + np.minimum(expected.missed[row], 3)
+    )
     return Links(start, column, row, cost, np.zeros(len(column), np.int64))
 
 

@@ -74,6 +74,8 @@ class Memory:
     typical_um2: float | None = None
     scatter: float = 0.15
     """Median distance between where cells were expected and found, in diameters of the typical cell."""
+    drift_um: tuple[float, float] = (0.0, 0.0)
+    """The field's smoothed drift ``(x, y)`` per frame, jumps left out."""
     rows: Rows = field(default_factory=lambda: np.zeros(0, ROW))
     view: View | None = None
     labels: NDArray[np.int32] | None = None
@@ -89,6 +91,7 @@ class Memory:
                 "elapsed_s": self.elapsed_s,
                 "typical_um2": self.typical_um2,
                 "scatter": self.scatter,
+                "drift_um": self.drift_um,
                 "rows": self.rows.tobytes(),
                 "view": None if view is None else [view.affine_um.tobytes(), view.origin_um.tobytes(), *view.shape],
                 "labels": None if labels is None else zlib.compress(np.ascontiguousarray(labels).tobytes(), 1),
@@ -104,6 +107,7 @@ class Memory:
             if said["schema"] != SCHEMA:
                 raise StageError(f"tracker state has schema {said['schema']}, this program reads {SCHEMA}")
             memory = cls(said["next_id"], said["frame"], said["elapsed_s"], said["typical_um2"], said["scatter"])
+            memory.drift_um = (said["drift_um"][0], said["drift_um"][1])
             memory.rows = np.frombuffer(said["rows"], ROW).copy()
             if said["view"] is not None:
                 affine, origin, height, width = said["view"]

@@ -148,7 +148,7 @@ def _miss(rows: Rows, lost: Longs, step: Step, patience: Patience) -> None:
     rows["position"][lost[carried]] = rows["position"][where[carried]] + rows["offset"][lost[carried]]
     size_px = step.found.typical_px
     now_px = step.view.to_image_px(rows["position"][lost])
-    away = ~inside(now_px, step.view.shape, -size_px)
+    away = ~inside(now_px, step.view.shape, 0.0)
     limit = np.select([away, rows["host"][lost] > 0], [patience.max_away, patience.max_hidden], patience.max_gap)
     over = rows["missed"][lost] > limit
     leaving = rows["edge"][lost] | ~inside(now_px, step.view.shape, size_px / 2)
@@ -173,8 +173,8 @@ def published(given: Segmentation, id_of_cell: Longs) -> Segmentation:
     return Segmentation(relabel(given.labels, given.cells.label, new), Cells(**columns))
 
 
-def tracks(rows: Rows, frames_per_s: float) -> Tracks:
-    """Return the table that goes out; ``rows`` are sorted by id."""
+def tracks(rows: Rows, drift_um: Floats, frames_per_s: float) -> Tracks:
+    """Return the table that goes out; ``rows`` are sorted by id and their velocities lack the field's ``drift_um``."""
     columns: dict[str, NDArray[Any]] = {
         name: rows[key].copy()
         for name, key in (
@@ -182,4 +182,4 @@ def tracks(rows: Rows, frames_per_s: float) -> Tracks:
             ("label", "label"), ("position_um", "position"),
         )
     }  # fmt: skip
-    return Tracks(**columns, velocity_um_s=rows["velocity"] * frames_per_s)
+    return Tracks(**columns, velocity_um_s=(rows["velocity"] + drift_um) * frames_per_s)
