@@ -12,11 +12,12 @@ from typing import Any
 
 from stream import examples, session
 from stream.album import Album
-from stream.config import Configuration, load
+from stream.config import load
 from stream.errors import CytoloopError
 from stream.facts import analysis
 from stream.facts.questions import summary
 from stream.picture import draw_summary
+from stream.supervisor import free_ports
 
 Say = session.Say
 
@@ -39,7 +40,7 @@ def run(
     base = examples.folder()
     config = load(base / "virtual.toml")
     config = config.model_copy(update={"record": config.record.model_copy(update={"labels": True})})
-    config = session.free_ports(config)
+    config = free_ports(config)
     album = Album(config.wire)
     say("starting: loading the microscope, compiling the stages …")
 
@@ -103,8 +104,8 @@ def _count_divisions(path: Path) -> int:
 def _title(result: dict[str, Any]) -> str:
     divisions, latency = result["divisions"], result["latency_ms"] or {}
     return (
-        f"virtual microscope: {result['frames']} frames, {divisions['truth']} true divisions, {divisions['found']} found; "
-        f"decided {latency.get('p50', float('nan')):.0f} ms after the frame (median)"
+        f"virtual microscope: {result['frames']} frames, {divisions['truth']} true divisions, "
+        f"{divisions['found']} found; decided {latency.get('p50', float('nan')):.0f} ms after the frame (median)"
     )
 
 

@@ -23,6 +23,7 @@ class Recent:
         self._popped: OrderedDict[_Key, tuple[int, int]] = OrderedDict()
         self._order = 0
         self._decided = -1
+        self._forgotten: tuple[int, int] = (-1, 0)
 
     def took(self, frame: Frame) -> None:
         """Remember a frame that was just taken."""
@@ -30,7 +31,7 @@ class Recent:
             self._popped[_key(frame.ref)] = (self._order, frame.stamps.t_pop_ns)
             self._order += 1
             if len(self._popped) > self._keep:
-                self._popped.popitem(last=False)
+                self._forget(*self._popped.popitem(last=False)[1])
 
     def decided(self, ref: FrameRef) -> None:
         """Note that everything up to this frame has been decided."""
@@ -48,11 +49,18 @@ class Recent:
         """Return when the oldest frame without a decision was popped; None when all are decided."""
         oldest_ns = None
         with self._lock:
+            if self._forgotten[0] > self._decided:
+                return self._forgotten[1]
             for order, popped_ns in reversed(self._popped.values()):
                 if order <= self._decided:
                     break
                 oldest_ns = popped_ns
         return oldest_ns
+
+    def _forget(self, order: int, popped_ns: int) -> None:
+        """Remember of a frame that leaves, while nobody decided it, only that it waits; the first one counts."""
+        if order > self._decided and self._forgotten[0] <= self._decided:
+            self._forgotten = (order, popped_ns)
 
     def forgive(self) -> None:
         """Count every frame so far as decided: an analysis that starts now cannot answer for them."""

@@ -1,0 +1,93 @@
+"""The dead-man: what counts as an analysis that decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream.acquire.deadman import DeadMan
+from stream.acquire.recent import Recent
+from stream.clock import FakeClock
+from stream.frame import Frame, Stamps
+
+SECOND = 10**9
+
+
+class Rig:
+    """A recent memory, a dead-man of 2 s and a clock."""
+
+    def __init__(self) -> None:
+        self.clock, self.recent = FakeClock(), Recent(keep=100)
+        self.dead = DeadMan(2 * SECOND, self.recent)
+        self.frames: list[Frame] = []
+
+    def take(self) -> Frame:
+        seq = len(self.frames)
+        stamps = Stamps(t_pop_ns=self.clock())
+        frame = Frame("r", "c", "s", 0, seq, "c:p0", seq, np.zeros((2, 2), np.uint8), stamps=stamps)
+        self.frames.append(frame)
+        self.recent.took(frame)
+        return frame
+
+    def alive(self, decided: int | None) -> None:
+        ref = None if decided is None else self.frames[decided].ref
+        self.dead.alive(ref, self.clock())
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_rig_without_analysis_is_left_alone(rig: Rig) -> None:
+    rig.take()
+    rig.clock.advance_ms(60_000)
+    assert rig.dead.fault(rig.clock()) is None
+
+
+def test_silence_trips(rig: Rig) -> None:
+    rig.dead.ready(rig.clock())
+    rig.clock.advance_ms(1999)
+    assert rig.dead.fault(rig.clock()) is None
+    rig.clock.advance_ms(2)
+    assert rig.dead.fault(rig.clock()) == "silent"
+
+
+def test_signs_of_life_without_decisions_trip(rig: Rig) -> None:
+    rig.dead.ready(rig.clock())
+    rig.take()
+    for _ in range(21):
+        rig.clock.advance_ms(100)
+        rig.alive(None)
+    assert rig.dead.fault(rig.clock()) == "undecided"
+    rig.alive(0)
+    assert rig.dead.fault(rig.clock()) is None
+
+
+def test_a_slow_plan_is_no_fault(rig: Rig) -> None:
+    rig.dead.ready(rig.clock())
+    for number in range(3):
+        rig.take()
+        rig.alive(number)
+        for _ in range(600):
+            rig.clock.advance_ms(100)
+            rig.alive(number)
+            assert rig.dead.fault(rig.clock()) is None
+
+
+def test_a_restarted_analysis_does_not_answer_for_older_frames(rig: Rig) -> None:
+    rig.dead.ready(rig.clock())
+    rig.take()
+    rig.clock.advance_ms(5000)
+    assert rig.dead.fault(rig.clock()) == "silent"
+    rig.dead.ready(rig.clock())
+    assert rig.dead.fault(rig.clock()) is None
+
+
+def test_frames_that_fell_out_of_memory_still_count(rig: Rig) -> None:
+    rig.dead.ready(rig.clock())
+    for _ in range(150):
+        rig.take()
+        rig.clock.advance_ms(20)
+        rig.alive(None)
+    assert rig.dead.fault(rig.clock()) == "undecided"

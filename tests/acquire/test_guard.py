@@ -1,0 +1,137 @@
+"""What feedback may do to a rig."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream.acquire.guard import Guard
+from stream.acquire.recent import Recent
+from stream.clock import wall_ns
+from stream.command import (
+    Action,
+    Cause,
+    Command,
+    MoveStage,
+    Recentre,
+    SetExposure,
+    SetInterval,
+    SetLight,
+    Stop,
+)
+from stream.config import LimitSettings
+from stream.frame import Frame, FrameRef, Stamps
+
+HERE = (0.0, 0.0, 0.0)
+LIMITS = LimitSettings(
+    allow=("set_exposure", "set_interval", "set_light", "move_stage", "recentre"),
+    exposure_ms=(1, 100),
+    interval_ms=(10, 1000),
+    light_power=(0, 0.5),
+    x_um=(-100, 100),
+    y_um=(-100, 100),
+    z_um=(-5, 5),
+    max_move_um=80,
+    max_age_ms=500,
+    rate_per_s=3,
+)
+
+
+def frame(seq: int, popped_ms: float) -> Frame:
+    """A frame of a rig that was popped at a given time."""
+    stamps = Stamps(t_pop_ns=round(popped_ms * 1e6))
+    return Frame("r", "c", "s", 0, seq, "c:p0", seq, np.zeros((4, 4), np.uint8), stamps=stamps)
+
+
+def command(action: Action, ref: FrameRef | None = None, origin: str = "policy", **more: object) -> Command:
+    """A command of a policy about a frame."""
+    fields = {"issued_wall_ns": wall_ns(), "cause": Cause(frame=ref, origin=origin), **more}
+    return Command(command_id="x", action=action, **fields)
+
+
+@pytest.fixture
+def guard() -> Guard:
+    recent = Recent()
+    recent.took(frame(0, 1000.0))
+    return Guard(LIMITS, recent)
+
+
+ALLOWED = [
+    SetExposure(exposure_ms=1),
+    SetExposure(exposure_ms=100),
+    SetInterval(interval_ms=10),
+    SetLight(power=0.5),
+    SetLight(on=False),
+    MoveStage(x_um=80),
+    MoveStage(z_um=-5),
+    Recentre(target_um=(40, -40)),
+    Stop(),
+]
+REFUSED = {
+    "exposure 101": SetExposure(exposure_ms=101),
+    "exposure 0.5": SetExposure(exposure_ms=0.5),
+    "interval 5": SetInterval(interval_ms=5),
+    "light power 0.6": SetLight(power=0.6),
+    "x 101": MoveStage(x_um=101),
+    "z 6": MoveStage(z_um=6),
+    "longer than max_move_um": MoveStage(x_um=70, y_um=70),
+    "y -200": Recentre(target_um=(0, -200)),
+}
+
+
+@pytest.mark.parametrize("action", ALLOWED, ids=str)
+def test_what_is_within_limits_goes(guard: Guard, action: Action) -> None:
+    assert guard.check(command(action), HERE, 0) is None
+
+
+@pytest.mark.parametrize(("said", "action"), REFUSED.items(), ids=REFUSED)
+def test_what_is_outside_is_refused_with_the_value(guard: Guard, said: str, action: Action) -> None:
+    verdict = guard.check(command(action), HERE, 0)
+    assert verdict is not None
+    assert verdict.state == "refused"
+    assert said in verdict.reason
+
+
+def test_old_data_expire_by_the_rigs_own_clock(guard: Guard) -> None:
+    on_time = command(SetExposure(exposure_ms=5), frame(0, 0).ref)
+    assert guard.check(on_time, HERE, round(1500e6)) is None
+    late = guard.check(on_time, HERE, round(1501e6))
+    assert late is not None
+    assert late.state == "expired"
+    assert "501 ms old" in late.reason
+
+
+def test_a_commands_own_age_limit_can_only_be_stricter(guard: Guard) -> None:
+    strict = command(SetExposure(exposure_ms=5), frame(0, 0).ref, max_age_ms=100.0)
+    generous = command(SetExposure(exposure_ms=5), frame(0, 0).ref, max_age_ms=9999.0)
+    at = round(1300e6)
+    assert guard.check(strict, HERE, at) is not None
+    assert guard.check(generous, HERE, at) is None
+    assert guard.check(generous, HERE, round(1600e6)) is not None
+
+
+def test_a_frame_of_the_future_is_refused(guard: Guard) -> None:
+    verdict = guard.check(command(SetExposure(exposure_ms=5), frame(99, 0).ref), HERE, 0)
+    assert verdict is not None
+    assert verdict.state == "refused"
+    assert "has not taken" in verdict.reason
+
+
+def test_a_command_issued_in_the_future_is_refused(guard: Guard) -> None:
+    ahead = command(SetExposure(exposure_ms=5), issued_wall_ns=wall_ns() + 3600 * 10**9)
+    verdict = guard.check(ahead, HERE, 0)
+    assert verdict is not None
+    assert "in the future" in verdict.reason
+
+
+def test_kinds_that_are_not_allowed_are_refused_for_policies_only() -> None:
+    guard = Guard(LimitSettings(allow=("recentre",)), Recent())
+    move = MoveStage(x_um=1)
+    assert guard.check(command(move), HERE, 0) is not None
+    assert guard.check(command(move, origin="operator"), HERE, 0) is None
+    assert guard.check(command(Stop()), HERE, 0) is None
+
+
+def test_the_rate_is_limited_over_a_sliding_second(guard: Guard) -> None:
+    asked = [guard.check(command(SetExposure(exposure_ms=5)), HERE, t * 10**8) for t in range(12)]
+    assert [verdict is None for verdict in asked] == [True] * 3 + [False] * 8 + [True]
