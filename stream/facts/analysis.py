@@ -33,11 +33,12 @@ CREATE TABLE frames (
 );
 CREATE INDEX frames_by_field ON frames (field, frame);
 CREATE TABLE cells (
-    field TEXT NOT NULL, session TEXT NOT NULL, frame INTEGER NOT NULL, track_id INTEGER NOT NULL,
-    y_px REAL NOT NULL, x_px REAL NOT NULL, area_px REAL NOT NULL, score REAL, mean_counts TEXT NOT NULL
-);
-CREATE INDEX cells_by_track ON cells (field, track_id);
-CREATE INDEX cells_by_frame ON cells (field, frame);
+    frame_id INTEGER NOT NULL, track_id INTEGER NOT NULL,
+    y_px REAL NOT NULL, x_px REAL NOT NULL, area_px REAL NOT NULL, score REAL, mean_counts TEXT NOT NULL,
+    PRIMARY KEY (frame_id, track_id)
+) WITHOUT ROWID;
+CREATE VIEW measured AS SELECT f.run, f.session, f.field, f.frame, c.track_id, c.y_px, c.x_px, c.area_px, c.score,
+    c.mean_counts FROM frames f JOIN cells c ON c.frame_id = f.id;
 CREATE TABLE tracks (
     field TEXT NOT NULL, track_id INTEGER NOT NULL, parent_id INTEGER NOT NULL, born INTEGER NOT NULL,
     last INTEGER NOT NULL, state TEXT NOT NULL, x_um REAL, y_um REAL,
@@ -72,9 +73,11 @@ CREATE TABLE gaps (
 """
 # Tables come as one JSON parameter: SQLite then inserts all rows in one step, outside Python's interpreter lock. One
 # step a row would hand the lock to and fro with the stages of the chain, several hundred times a frame.
+# No index by track: it would cost four times what the rows do, and a track's frames are known: born to last.
 INSERT_CELLS = """
-INSERT INTO cells SELECT ?, ?, ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-    json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+INSERT OR IGNORE INTO cells SELECT (SELECT max(id) FROM frames), json_extract(value, '$[0]'),
+    json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+    json_extract(value, '$[5]')
 FROM json_each(?)
 """
 UPSERT_TRACKS = """
@@ -127,7 +130,7 @@ class AnalysisFacts:
         """
         statements: list[Statement] = [_decided(frame, decided_ns, same_host, missed, cells)]
         if cells is not None:
-            statements.append((INSERT_CELLS, _cells_row(frame, cells)))
+            statements.append((INSERT_CELLS, _cells_row(cells)))
         if tracks is not None:
             statements.append((UPSERT_TRACKS, _tracks_row(frame.field, tracks)))
         return self._database.put(*statements)
@@ -206,16 +209,15 @@ def _decided(frame: Frame, decided_ns: int, same_host: bool, missed: int, cells:
     return f"INSERT INTO frames VALUES (NULL{', ?' * 16})", row
 
 
-def _cells_row(frame: Frame, cells: Cells) -> Callable[[], tuple[Any, ...]]:
+def _cells_row(cells: Cells) -> Callable[[], tuple[Any, ...]]:
     """Return the parameters of INSERT_CELLS, made when they are written."""
-    where = (frame.field, frame.session, frame.frame)
 
     def row() -> tuple[Any, ...]:
         columns = [
             cells.label.tolist(), *_rounded(cells.centroid_px.T), _rounded(cells.area_px), _rounded(cells.score),
             _rounded(cells.mean_counts),
         ]  # fmt: skip
-        return (*where, json.dumps(list(zip(*columns, strict=True))))
+        return (json.dumps(list(zip(*columns, strict=True))),)
 
     return row
 

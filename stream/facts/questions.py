@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -200,5 +201,5 @@ def _both(run_dir: Path) -> Iterator[sqlite3.Connection]:
 
 def _attach_nothing(facts: sqlite3.Connection) -> None:
     facts.execute("ATTACH ':memory:' AS analysis")
-    for statement in (COMMON_SCHEMA + analysis.SCHEMA).split(";"):
-        facts.execute(statement.replace("CREATE TABLE ", "CREATE TABLE analysis.").replace("INDEX ", "INDEX analysis."))
+    for statement in re.findall(r"CREATE TABLE [^;]+", COMMON_SCHEMA + analysis.SCHEMA):
+        facts.execute(statement.replace("CREATE TABLE ", "CREATE TABLE analysis."))

@@ -29,7 +29,9 @@ def test_a_decision_brings_its_stamps_cells_and_tracks(tmp_path: Path) -> None:
     assert read(tmp_path, "SELECT seq, missed, cells, t_decided_ns, same_host, stage_ms FROM frames") == [
         (2, 1, 2, 205_000_000, 1, '{"segment": 0.25}')
     ]
-    assert read(tmp_path, "SELECT * FROM cells") == [
+    assert read(
+        tmp_path, "SELECT field, session, frame, track_id, y_px, x_px, area_px, score, mean_counts FROM measured"
+    ) == [
         (FIELD, "s1", 2, 1, 1.5, 2.0, 12.0, 1.0, "[7.25,null]"),
         (FIELD, "s1", 2, 2, 3.0, 4.0, 12.0, 1.0, "[7.25,null]"),
     ]
