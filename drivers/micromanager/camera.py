@@ -37,13 +37,22 @@ class Camera:
         if core.getNumberOfCameraChannels() > 1:
             raise DriverError(f"'{self.label}' stands for several cameras; name one of them in [camera.options] camera")
         self._check_pixels()
-        self._sensor_px = self._measure_sensor()
+        self._sensor_px, self._sensor_binning = (0, 0), 0
+        self._measure_sensor()
 
     @property
     def exposure_ms(self) -> float:
         """As the camera says."""
         with device_calls("exposure"):
             return float(self._core.getExposure())
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a sequence runs; a camera that cannot say so does not stream."""
+        try:
+            return bool(self._core.isSequenceRunning())
+        except DEVICE_ERRORS:
+            return False
 
     def expose(self, exposure_ms: float) -> float:
         """Set the exposure and return what the camera made of it; a mismatch restores the former one."""
@@ -65,8 +74,9 @@ class Camera:
         with device_calls("ROI, binning and pixel size"):
             x, y, width, height = (int(part) for part in self._core.getROI())
             binning = self._binning()
-            sensor = (max(self._sensor_px[0], x + width), max(self._sensor_px[1], y + height))
-            return Geometry((x, y, width, height), sensor, binning, self._affine(binning), self._pixel_type())
+            if binning != self._sensor_binning:
+                self._measure_sensor()
+            return Geometry((x, y, width, height), self._sensor_px, binning, self._affine(binning), self._pixel_type())
 
     def set_roi(self, roi_px: Roi | None) -> Roi:
         """Set the ROI of a camera that stands still; a mismatch restores the former one."""
@@ -96,7 +106,7 @@ class Camera:
             with device_calls(f"binning {binning}"):
                 self._core.setProperty(self.label, "Binning", text)
         finally:
-            self._sensor_px = self._measure_sensor()
+            self._measure_sensor()
             after = self.geometry()
             if before.roi_px != before.full_px:
                 self._put_roi(_scaled(before.roi_px, before.binning / after.binning, after), after)
@@ -133,15 +143,15 @@ class Camera:
         else:
             self._core.setROI(*roi_px)
 
-    def _measure_sensor(self) -> tuple[int, int]:
+    def _measure_sensor(self) -> None:
         """Read the whole sensor's size, which the core tells only of the current image."""
         with device_calls("size of the sensor"):
             roi = tuple(self._core.getROI())
             self._core.clearROI()
-            size = (int(self._core.getImageWidth()), int(self._core.getImageHeight()))
-            if roi[2:] != (0, 0) and roi != (0, 0, *size):
+            self._sensor_px = (int(self._core.getImageWidth()), int(self._core.getImageHeight()))
+            self._sensor_binning = self._binning()
+            if roi[2:] != (0, 0) and roi != (0, 0, *self._sensor_px):
                 self._core.setROI(*roi)
-            return size
 
     def _binning(self) -> int:
         if not self._core.hasProperty(self.label, "Binning"):

@@ -8,7 +8,7 @@ from typing import Any
 from drivers.micromanager.mode import Mode
 from drivers.micromanager.rig import Rig
 from stream import command as c
-from stream.errors import Refused
+from stream.errors import DriverError, Refused
 
 Values = Mapping[str, Any]
 
@@ -53,7 +53,13 @@ class Commands:
         applier = self._appliers.get(type(command.action))
         if applier is None:
             raise Refused(_NOT_YET[command.action.kind])
-        return applier(command.action, command)
+        try:
+            return applier(command.action, command)
+        except Refused:
+            raise
+        except DriverError:
+            self._mode.resync()
+            raise
 
     def _expose(self, action: c.SetExposure, command: c.Command) -> Values:
         actual = self._rig.camera.expose(action.exposure_ms)
@@ -126,8 +132,7 @@ class Commands:
         return {"paused": True}
 
     def _resume(self, action: c.Resume, command: c.Command) -> Values:
-        self._mode.resume()
-        self._mode.applied(command.command_id)
+        self._mode.resume(command.command_id)
         return {"paused": False}
 
     def _stop(self, action: c.Stop, command: c.Command) -> Values:
@@ -139,4 +144,16 @@ _NOT_YET = {
     "acquire": "a whole sequence in one command comes with protocols; plan it in [plan] with mode = 'mda'",
     "stimulate": "this driver drives no light modulator",
 }
-HONOURED = tuple(kind for kind in c.ACTION_KINDS if kind not in _NOT_YET)
+
+
+def refusals(rig: Rig) -> dict[str, str]:
+    """Return the kinds of command that this rig never honours, and why."""
+    lacking = {
+        "set_binning": not rig.core.hasProperty(rig.camera.label, "Binning") and "the camera cannot bin",
+        "set_pixel_type": not rig.core.hasProperty(rig.camera.label, "PixelType") and "the camera has one pixel type",
+        "move_stage": not (rig.stage.xy_label or rig.stage.z_label) and "there is no stage",
+        "recentre": not rig.stage.xy_label and "there is no XY stage",
+        "set_channel": not rig.channels.names and "no channels are configured",
+        "set_light": not rig.light.present and "there is neither a shutter nor a light_property",
+    }
+    return {kind: reason for kind, reason in lacking.items() if reason} | _NOT_YET

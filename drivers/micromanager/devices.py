@@ -28,7 +28,8 @@ class Stage:
         with device_calls("stage position"):
             x, y = self._core.getXYPosition() if self.xy_label else (0.0, 0.0)
             z = self._core.getPosition() if self.z_label else 0.0
-            return (float(x), float(y), float(z))
+            # Plus 0.0: a demo stage stands at -0.0.
+            return (float(x) + 0.0, float(y) + 0.0, float(z) + 0.0)
 
     def require(self, x_um: float | None, y_um: float | None, z_um: float | None) -> None:
         """Raise Refused when an axis that would move is not there."""
@@ -46,21 +47,27 @@ class Stage:
             before[1] if y_um is None else y_um,
             before[2] if z_um is None else z_um,
         )
-        with device_calls(f"move to {wanted} µm"):
-            if x_um is not None or y_um is not None:
-                self._core.setXYPosition(wanted[0], wanted[1])
-            if z_um is not None:
-                self._core.setPosition(wanted[2])
-            for label, moved in (
-                (self.xy_label, x_um is not None or y_um is not None),
-                (self.z_label, z_um is not None),
-            ):
-                if moved:
-                    self._core.waitForDevice(label)
+        lateral = x_um is not None or y_um is not None
+        try:
+            self._drive(wanted, lateral, z_um is not None)
+        except DriverError:
+            self.halt()
+            raise
         actual = self.read_um()
         if not self.reached(wanted, actual):
             raise DriverError(f"stage: {wanted} µm was asked and it stands at {actual} µm")
         return actual
+
+    def _drive(self, wanted: Position, lateral: bool, focus: bool) -> None:
+        with device_calls(f"move to {wanted} µm"):
+            if lateral:
+                self._core.setXYPosition(wanted[0], wanted[1])
+            if focus:
+                self._core.setPosition(wanted[2])
+            if lateral:
+                self._core.waitForDevice(self.xy_label)
+            if focus:
+                self._core.waitForDevice(self.z_label)
 
     def reached(self, wanted: Sequence[float], actual: Sequence[float]) -> bool:
         """Whether ``actual`` is ``wanted`` within the tolerances."""
@@ -116,12 +123,17 @@ class Light:
             raise DriverError(f"{self._power}: power {power} was asked and it answers {actual}")
         return actual
 
+    @property
+    def present(self) -> bool:
+        """Whether anything of the light can be set."""
+        return bool(self._power or self._core.getShutterDevice())
+
     def close(self) -> None:
         """Leave the sample dark, as well as the rig knows how to."""
         try:
             if self._core.getShutterDevice():
                 self._core.setShutterOpen(False)
-            if self._power:
+            elif self._power:
                 self._core.setProperty(*self._power, 0)
         except DEVICE_ERRORS as error:
             raise DriverError(f"the light could not be closed: {error}; close it by hand") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from pymmcore_plus import CMMCorePlus
 
-from drivers.micromanager.commands import HONOURED, NO_FRAME, Commands
+from drivers.micromanager.commands import NO_FRAME, Commands, refusals
 from drivers.micromanager.load import load_core
 from drivers.micromanager.mda_mode import MdaMode
 from drivers.micromanager.mode import Mode
@@ -21,7 +22,7 @@ from drivers.micromanager.rig import Rig
 from drivers.micromanager.stream_mode import StreamMode
 from stream import config
 from stream.clock import now_ns
-from stream.command import Command
+from stream.command import ACTION_KINDS, Command
 from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.frame import Ended, Frame, Gap
@@ -70,6 +71,7 @@ class MicroManagerDriver(Generic[Options]):
         self._mode: Mode | None = None
         self._commands: Commands | None = None
         self._camera = ""
+        self._patience_s = _STOP_S
 
     def open(self, settings: CameraSettings, *, run: str, session: str, first_epoch: int = 0) -> None:
         """Load the devices.
@@ -83,6 +85,8 @@ class MicroManagerDriver(Generic[Options]):
         """
         if self._owner.is_alive():
             raise DriverError("the driver is open already; stop it first")
+        # It logs every event of an acquisition to every handler there is.
+        logging.getLogger("pymmcore-plus").setLevel(logging.WARNING)
         options = config.parse(self._options_model, settings.options, "[camera.options]")
         self._owner = Owner()
         self._owner.on_failure(self._owner_failed)
@@ -93,6 +97,7 @@ class MicroManagerDriver(Generic[Options]):
         except BaseException:
             self.stop()
             raise
+        self._mode = self._commands = None
         self._camera = settings.name or self._rig.camera.label
         self._outbox = Outbox(options.queue_frames)
         self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._on_frame)
@@ -101,10 +106,12 @@ class MicroManagerDriver(Generic[Options]):
         """Say which devices are there, what they are set to, and which commands are honoured."""
         rig = self._opened()
         paced = rig.options.interval_property
+        refused = self._owner.ask(lambda: refusals(rig), _STOP_S)
         return {
             **self._owner.ask(rig.describe, _STOP_S),
             "name": self._camera,
-            "commands": HONOURED,
+            "commands": tuple(kind for kind in ACTION_KINDS if kind not in refused),
+            "refused": refused,
             "interval": {
                 "mda": "kept by the driver",
                 "stream": f"kept by {paced}" if paced else "the camera's own: no interval_property is named",
@@ -127,6 +134,7 @@ class MicroManagerDriver(Generic[Options]):
             mode = StreamMode(rig, producer, self._outbox, plan, self._owner.wake)
         else:
             mode = MdaMode(rig, producer, self._outbox, plan, self._owner.post)
+        self._patience_s = _STOP_S + (plan.exposure_ms + rig.options.snap_timeout_ms) / 1e3
         self._owner.ask(mode.start, _LOAD_S)
         self._commands = Commands(rig, mode, self._camera)
         self._mode = mode
@@ -151,7 +159,7 @@ class MicroManagerDriver(Generic[Options]):
             takes_frame = not isinstance(command.action, NO_FRAME)
             return Readback(values, takes_frame, (began_ns - asked_ns) / 1e6, (now_ns() - began_ns) / 1e6)
 
-        return self._owner.ask(call, _STOP_S, mode.between_frames)
+        return self._owner.ask(call, self._patience_s, mode.between_frames)
 
     def backlog(self) -> int:
         """Frames taken and not yet handed out."""
@@ -192,6 +200,8 @@ class MicroManagerDriver(Generic[Options]):
                 rig.release()
 
     def _owner_failed(self, error: Exception) -> None:
+        if self._rig is not None:
+            self._rig.darken()
         self._outbox.end(f"the driver failed: {error}")
 
 

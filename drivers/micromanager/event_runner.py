@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ class EventRunner:
         self._core = core
         self._on_done = on_done
         self._on_death = on_death
-        self._events: queue.Queue[MDAEvent] = queue.Queue(1)
+        self._events: queue.Queue[MDAEvent | None] = queue.Queue(1)
         self._closing = threading.Event()
         self._arrivals: list[Arrival] = []
         self._thread: threading.Thread | None = None
@@ -90,6 +91,8 @@ class EventRunner:
     def close(self, timeout_s: float) -> bool:
         """End the run after its current event; False: the thread still hangs in the core."""
         self._closing.set()
+        with suppress(queue.Full):
+            self._events.put_nowait(None)
         thread = self._thread
         if thread is not None:
             thread.join(timeout_s)
@@ -120,6 +123,8 @@ class EventRunner:
             try:
                 event = self._events.get(timeout=_LOOK_S)
             except queue.Empty:
+                continue
+            if event is None:
                 continue
             yield event
             arrivals = tuple(self._arrivals)

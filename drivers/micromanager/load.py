@@ -28,7 +28,6 @@ def load_core(options: MicroManagerOptions) -> CMMCorePlus:
     core = CMMCorePlus(mm_path=folders[0], adapter_paths=folders)
     # A user's own installation would win silently, so that the search path is pinned.
     core.setDeviceAdapterSearchPaths(folders)
-    core.setTimeoutMs(options.device_timeout_ms)
     try:
         with device_calls(f"{cfg} with the device adapters in {', '.join(folders)}"):
             core.loadSystemConfiguration(cfg)

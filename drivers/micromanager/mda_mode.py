@@ -190,10 +190,14 @@ class MdaMode:
         """Issue no events."""
         self._paused = True
 
-    def resume(self) -> None:
+    def resume(self, command_id: str) -> None:
         """Issue events again, the first one now or in its time."""
         self._paused = False
+        self.applied(command_id)
         self._next_ns = max(self._next_ns, now_ns())
+
+    def resync(self) -> None:
+        """Nothing to do: every event sets and reads back its own state."""
 
     def finish(self, reason: str) -> None:
         """Let the current event end and take no more."""
@@ -202,6 +206,7 @@ class MdaMode:
         try:
             self._close_runner()
         finally:
+            self._rig.darken()
             self._outbox.end(reason)
             self._release_deferred()
 

@@ -54,8 +54,11 @@ class Mode(Protocol):
     def pause(self) -> None:
         """Take no frames."""
 
-    def resume(self) -> None:
-        """Take frames again."""
+    def resume(self, command_id: str) -> None:
+        """Take frames again; the first one names the command."""
+
+    def resync(self) -> None:
+        """Read everything back, after a command that failed half-way."""
 
     def finish(self, reason: str) -> None:
         """Take no more frames, hand over those that were taken, and end. Idempotent."""

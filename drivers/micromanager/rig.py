@@ -38,6 +38,7 @@ class Rig:
     def __init__(self, core: CMMCorePlus, options: MicroManagerOptions) -> None:
         self.core = core
         self.options = options
+        core.setTimeoutMs(options.device_timeout_ms)
         if options.buffer_mb:
             with device_calls(f"circular buffer of {options.buffer_mb} MB"):
                 core.setCircularBufferMemoryFootprint(options.buffer_mb)
@@ -76,12 +77,16 @@ class Rig:
             raise Refused(f"the camera does not keep an interval of {interval_ms} ms: {name} answers {actual} ms")
         return actual
 
-    def release(self) -> None:
-        """Darken the sample and unload the devices."""
+    def darken(self) -> None:
+        """Close the light; a light that does not close is logged."""
         try:
             self.light.close()
         except DriverError:
             _log.exception("on closing")
+
+    def release(self) -> None:
+        """Darken the sample and unload the devices."""
+        self.darken()
         self.stage.halt()
         try:
             self.core.unloadAllDevices()

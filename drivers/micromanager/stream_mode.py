@@ -84,7 +84,7 @@ class StreamMode:
                 self.finish("plan complete")
             else:
                 self._died(f"the thread that pops frames failed: {popper.failure}")
-        elif not self._rig.core.isSequenceRunning():
+        elif not self._rig.camera.streaming:
             self._died("the camera stopped its sequence by itself")
         return _CHECK_S
 
@@ -98,7 +98,7 @@ class StreamMode:
 
     def restart(self, change: Callable[[], Result], command_id: str) -> Result:
         """Stop, hand over what was taken, change, begin a new epoch."""
-        running = self._popper is not None
+        running = self._popper is not None or self._restart_at_ns is not None
         self._end()
         shown: str | None = None
         try:
@@ -147,18 +147,26 @@ class StreamMode:
         self._paused = True
         self._end()
 
-    def resume(self) -> None:
+    def resume(self, command_id: str) -> None:
         """Begin a new epoch."""
+        self._timeline.add(now_ns(), self._rig.state(), command_id)
         if self._paused:
             self._paused = False
             self._begin_or_retry()
+
+    def resync(self) -> None:
+        """Read everything back; frames in flight are marked."""
+        self._timeline.add(now_ns(), self._rig.state())
 
     def finish(self, reason: str) -> None:
         """Stop for good."""
         if self._outbox.ended:
             return
-        self._end()
-        self._outbox.end(reason)
+        try:
+            self._end()
+        finally:
+            self._rig.darken()
+            self._outbox.end(reason)
 
     def _begin(self) -> None:
         core = self._rig.core
