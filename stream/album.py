@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream.config import WireSettings
 from stream.event import Event
 from stream.frame import Frame
-from stream.wire.messages import EventsOf, Labels
+from stream.wire.messages import EventsOf, Item, Labels
 from stream.wire.policy import latest
 from stream.wire.subscribe import Subscriber
 
@@ -57,19 +57,20 @@ class Album:
             Subscriber(self._wire.results, ["labels", "events"], name="album", policy=latest()) as results,
         ):
             while not self._stop.is_set():
-                item = frames.next(0.02)
-                if isinstance(item, Frame):
-                    self._keep(item)
-                for _ in range(4):
-                    self._take(results.next(0))
+                item: Item | None = frames.next(0.02)
+                while item is not None:
+                    self._take(item)
+                    item = results.next(0)
 
     def _keep(self, frame: Frame) -> None:
         self._frames[(frame.field, frame.frame)] = frame
         while len(self._frames) > _RING:
             self._frames.popitem(last=False)
 
-    def _take(self, item: object) -> None:
-        if isinstance(item, Labels):
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Frame):
+            self._keep(item)
+        elif isinstance(item, Labels):
             frame = self._frames.get((item.ref.field, item.ref.frame))
             if frame is not None and frame.pixels.shape == item.labels.shape:
                 self.newest = (frame, item.labels)

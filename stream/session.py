@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from stream.clock import wall_ns
 from stream.command import Ack, Command, Stop
 from stream.config import Configuration, load
 from stream.errors import ConfigError, WireError
+from stream.event import Event
 from stream.facts import run_folder
 from stream.nodes import run_node
 from stream.supervisor import Supervisor, free_ports
 from stream.wire.control import ControlClient
-from stream.wire.messages import EndOfStream, EventsOf, Fact
+from stream.wire.messages import EndOfStream, EventsOf, Fact, Item
 from stream.wire.policy import latest
 from stream.wire.subscribe import Subscriber
 
@@ -166,22 +167,31 @@ def _tell(config: Configuration, say: Say, ended: threading.Event) -> None:
     frames = Subscriber(config.wire.frames, ["facts"], name="console", policy=latest())
     results = Subscriber(config.wire.results, ["events"], name="console", policy=latest())
     try:
-        while not ended.is_set():
-            for link in (frames, results):
-                item = link.next(0.1)
+        over = False
+        while not over and not ended.is_set():
+            for item in (*_waiting(frames), *_waiting(results)):
                 if isinstance(item, EventsOf):
                     for event in item.events:
-                        say(
-                            f"frame {event.emitted_frame}: {event.kind} {event.status} in {event.field}"
-                            f" (confidence {event.confidence:.2f}) {event.reason}".rstrip()
-                        )
+                        say(_event_line(event))
                 elif isinstance(item, Fact):
                     _tell_fact(item, say)
-                elif isinstance(item, EndOfStream) and link is results:
-                    return
+                over = over or (isinstance(item, EndOfStream) and item.session == results.session)
     finally:
         frames.close()
         results.close()
+
+
+def _waiting(link: Subscriber) -> Iterator[Item]:
+    """Yield all that waits on a link; wait a moment for the first."""
+    item = link.next(0.05)
+    while item is not None:
+        yield item
+        item = link.next(0)
+
+
+def _event_line(event: Event) -> str:
+    said = f"frame {event.emitted_frame}: {event.kind} {event.status} in {event.field}"
+    return f"{said} (confidence {event.confidence:.2f}) {event.reason}".rstrip()
 
 
 def _tell_fact(fact: Fact, say: Say) -> None:
