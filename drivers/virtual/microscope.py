@@ -1,0 +1,108 @@
+"""The microscope without Micro-Manager: settings in, counts out, and the specimen grows older by the camera's schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.virtual.camera import Sensor
+from drivers.virtual.optics import Area, Optics, in_reach
+from drivers.virtual.options import VirtualOptions
+from drivers.virtual.shapes import Lobes, lobes
+from drivers.virtual.specimen import Specimen
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that decides what one exposure sees.
+
+    ``stage_um`` (x, y, z) is what the centre of the full sensor looks at; ``roi_px`` (x, y, w, h) counts binned pixels;
+    ``power`` is 0 to 1; ``period_ms`` is the time from this frame's beginning to the next one's.
+    """
+
+    stage_um: tuple[float, float, float]
+    roi_px: tuple[int, int, int, int]
+    binning: int
+    exposure_ms: float
+    period_ms: float
+    power: float
+    channel: str
+    pixel_type: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One exposure with what was truly there: ``lobes`` in reach, and the place and size of the binned pixels."""
+
+    counter: int
+    minute: float
+    pixels: NDArray[np.uint16 | np.uint8]
+    lobes: Lobes
+    x0_um: float
+    y0_um: float
+    pixel_um: float
+
+
+class Microscope:
+    """A specimen under optics and a sensor. One thread at a time.
+
+    Parameters
+    ----------
+    options
+        See :class:`VirtualOptions`.
+    """
+
+    def __init__(self, options: VirtualOptions) -> None:
+        self._options = options
+        self.specimen = Specimen(options)
+        self._optics = Optics(options)
+        self._sensor = Sensor(options)
+        self.counter = 0
+
+    def expose(self, view: View) -> Shot:
+        """Take a picture of the present moment. Nothing changes until :meth:`pass_by`."""
+        area = self._area(view)
+        cells = self.specimen.cells
+        seen = lobes(cells[in_reach(cells["x"], cells["y"], area)], self._options.nucleus_um)
+        photons = self._optics.photons(seen, area, view.channel, view.stage_um[2], view.exposure_ms * view.power)
+        pixels = self._sensor.read(_binned(photons, view.binning), view.exposure_ms, self.counter, view.pixel_type)
+        shift = (view.binning - 1) / 2 * area.pixel_um
+        return Shot(
+            self.counter,
+            self.specimen.minute,
+            pixels,
+            seen,
+            area.x0_um + shift,
+            area.y0_um + shift,
+            area.pixel_um * view.binning,
+        )
+
+    def pass_by(self, view: View) -> None:
+        """Count the exposure as taken: the light has bleached, the time to the next frame has passed."""
+        if view.channel != "phase":
+            cells = self.specimen.cells
+            lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
+            self.specimen.bleach(view.exposure_ms * 1e-3 * view.power * self._options.brightness, lit)
+        self.specimen.advance(view.period_ms * 1e-3 * self._options.minutes_per_second)
+        self.counter += 1
+
+    def _area(self, view: View, whole: bool = False) -> Area:
+        pixel = self._options.pixel_um
+        full_w, full_h = self._options.size_px
+        x, y, w, h = (0, 0, full_w, full_h) if whole else (side * view.binning for side in view.roi_px)
+        # An odd sensor leaves a rim that no binned pixel covers; the binned image is centred like the stage says.
+        binned_w, binned_h = full_w // view.binning * view.binning, full_h // view.binning * view.binning
+        left = view.stage_um[0] + (x - (binned_w - 1) / 2) * pixel
+        top = view.stage_um[1] + (y - (binned_h - 1) / 2) * pixel
+        return Area(left, top, x, y, w, h, pixel)
+
+
+def _binned(photons: NDArray[np.float32], binning: int) -> NDArray[np.float32]:
+    if binning == 1:
+        return photons
+    height, width = photons.shape[0] // binning, photons.shape[1] // binning
+    blocks = photons[: height * binning, : width * binning].reshape(height, binning, width, binning)
+    summed: NDArray[np.float32] = blocks.sum(axis=(1, 3), dtype=np.float32)
+    return summed
