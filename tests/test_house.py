@@ -106,5 +106,7 @@ def test_the_names_of_the_repository_stay_in_it() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    texts = [ROOT / name for name in listed.stdout.split("\n") if name.endswith((".py", ".md", ".toml", ".js", ".html"))]
+    texts = [
+        ROOT / name for name in listed.stdout.split("\n") if name.endswith((".py", ".md", ".toml", ".js", ".html"))
+    ]
     assert not [str(path) for path in texts if path.is_file() and any(r in path.read_text("utf-8") for r in roots)]

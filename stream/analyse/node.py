@@ -17,8 +17,8 @@ from stream.config import Configuration
 from stream.facts.analysis import AnalysisFacts
 from stream.surroundings import Surroundings
 from stream.wire.control import ControlClient
-from stream.wire.publish import Publisher
 from stream.wire.policy import lossless
+from stream.wire.publish import Publisher
 from stream.wire.subscribe import Subscriber
 
 log = logging.getLogger(__name__)

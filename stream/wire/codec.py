@@ -78,7 +78,7 @@ def encode_frame(frame: Frame) -> Message:
     }
     born_ns = stamps.t_pop_ns or stamps.t_publish_ns
     topic = f"frame/{frame.camera}"
-    return Message(topic, pack(plain_numbers(header)), payload, "frame", frame.camera, frame.field, born_ns)
+    return Message(topic, pack(header), payload, "frame", frame.camera, frame.field, born_ns)
 
 
 def encode_gap(gap: Gap, *, run: str) -> Message:
@@ -159,14 +159,6 @@ def read_alive(header: Header) -> Alive:
     """Read the keys of a sign of life. Raises Malformed."""
     last = None if header.get("last_decided") is None else _ref(tree(header, "last_decided"))
     return Alive(text(header, "node"), last, whole(header, "pending", 0))
-
-
-def plain_numbers(header: Header) -> Header:
-    """Return the header with numpy's scalars, where a driver left some, as plain numbers."""
-    for key, value in header.items():
-        if isinstance(value, (np.generic, tuple, list)):
-            header[key] = plain(value)
-    return header
 
 
 def _bytes_of(image: NDArray[Any]) -> memoryview:

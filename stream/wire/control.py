@@ -15,13 +15,13 @@ from typing import Any, Self
 import zmq
 from pydantic import ValidationError
 
-from stream.command import Ack, Command
+from stream.command import Ack, AckState, Command
 from stream.errors import Malformed, UnknownSchema, WireError
 from stream.frame import FrameRef
 from stream.metrics import MESSAGES_REFUSED
 from stream.wire.codec import alive_header, read_alive
 from stream.wire.header import Header, text, tree, unpack
-from stream.wire.link import CONTROL_TOPIC, Wake, bind, check_address, link_came, new_socket, note, watch_link
+from stream.wire.link import CONTROL_TOPIC, SMALL_BYTES, Wake, bind, check_address, link_came, new_socket, note, watch_link
 from stream.wire.messages import Alive
 
 log = logging.getLogger(__name__)
@@ -217,9 +217,11 @@ class ControlClient:
         Raises
         ------
         WireError
-            Too many commands wait for their final ack.
+            The command is too large, or too many wait for their final ack.
         """
         parts = self._note("command", {"command": command.model_dump_json()}, command.command_id)
+        if len(parts[-1]) > SMALL_BYTES // 2:
+            raise WireError(f"command {command.command_id} takes {len(parts[-1])} bytes: at most {SMALL_BYTES // 2} go")
         with self._lock:
             if len(self._unanswered) >= _QUEUED:
                 raise WireError(f"{_QUEUED} commands wait for an answer of the rig at {self._address}: is it running?")
@@ -358,10 +360,12 @@ class ControlClient:
 
     def _answered(self, key: str, answer: Mapping[str, Any] | WireError) -> None:
         with self._lock:
-            self._unanswered.pop(key, None)
+            known = self._unanswered.pop(key, None)
         waiter = self._waiters.get(key)
         if waiter is not None:
             waiter.put(answer)
+        elif known is not None and isinstance(answer, WireError):  # a submitted command: it too ends in a final state
+            _put_newest(self._acks, Ack(command_id=key, state=AckState.REFUSED, reason=str(answer)))
 
 
 def _put_newest(acks: queue.Queue[Ack], ack: Ack) -> None:

@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 def pack(header: Mapping[str, Any]) -> bytes:
-    """Pack plain data; what msgpack does not know travels as its text."""
-    packed: bytes = msgpack.packb(header, default=str)
+    """Pack a header; what msgpack does not know goes through :func:`plain`."""
+    packed: bytes = msgpack.packb(header, default=plain)
     return packed
 
 

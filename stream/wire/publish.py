@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -129,10 +129,12 @@ class Publisher:
     def wait_for(self, names: Iterable[str], timeout_s: float) -> bool:
         """Wait until all of ``names`` have said hello; return whether they have."""
         wanted = set(names)
+        return self.wait_until(lambda known: wanted <= known, timeout_s)
+
+    def wait_until(self, test: Callable[[Set[str]], bool], timeout_s: float) -> bool:
+        """Wait until ``test`` of the names of the known consumers is true; return whether it is."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: wanted <= {consumer.name for consumer in self._consumers.values()}, timeout_s
-            )
+            return self._changed.wait_for(lambda: test({known.name for known in self._consumers.values()}), timeout_s)
 
     def waiting(self, name: str) -> int:
         """Return how many messages wait here for the consumers called ``name``."""

@@ -78,6 +78,9 @@ class Subscriber:
         self._linked = False
         self._away = False
         self._ended = False
+        self._owed = 0
+        self._batch = max(1, credits // 2)
+        """Credits go back in twos or fours while messages keep coming, and at once when none waits."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._dealer = new_socket(self._context, zmq.DEALER, heartbeat_ms, heartbeat_timeout_ms)
         self._monitor = watch_link(self._dealer)
@@ -105,7 +108,10 @@ class Subscriber:
         end_s = time.monotonic() + timeout_s
         while not self._ready:
             left_s = max(0.0, end_s - time.monotonic())
-            readable = dict(self._poller.poll(math.ceil(left_s * 1e3)))
+            readable = dict(self._poller.poll(0))
+            if not readable and left_s:
+                self._give_credit()
+                readable = dict(self._poller.poll(math.ceil(left_s * 1e3)))
             if self._dealer in readable:  # before the monitor: what came before a link broke is still good
                 self._receive()
             elif self._monitor in readable:
@@ -125,6 +131,11 @@ class Subscriber:
         self._dealer.close(linger=_BYE_LINGER_MS if self._linked else 0)
         self._context.term()
 
+    def _give_credit(self) -> None:
+        if self._owed:
+            self._tell("credit", {"count": self._owed})
+            self._owed = 0
+
     def _tell(self, kind: str, content: Header) -> None:
         with contextlib.suppress(zmq.Again):
             self._dealer.send_multipart(note(kind, content), zmq.NOBLOCK)
@@ -135,6 +146,7 @@ class Subscriber:
             return
         self._linked = came
         if came:
+            self._owed = 0  # a new connection begins with all its credits
             self._tell("hello", self._hello)
         elif self._session and not self._ended and not self._away:
             self._away = True
@@ -147,7 +159,9 @@ class Subscriber:
             if topic == CONTROL_TOPIC:
                 self._understand(unpack(parts[-1].buffer))
                 return
-            self._tell("credit", {"count": 1})
+            self._owed += 1
+            if self._owed >= self._batch:
+                self._give_credit()
             item = decode(parts, t_receive_ns=self._clock())
         except (Malformed, UnknownSchema) as error:
             self._refuse(topic, error)

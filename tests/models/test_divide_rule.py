@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from track_scene import Disc, grid, shot
+
+from models.divide.evidence import DEPTH, Daughters, Mothers, likelihood
+from models.divide.rule import RuleDivider
+from models.track.assignment import AssignmentTracker
+from stream.errors import ConfigError, StageError
+from stream.event import event_id
+
+MOTHER = Disc(90, 90, 10)
+PAIR = [Disc(90, 81, 7), Disc(90, 99, 7)]
+OTHERS = [d for d in grid() if (d.y, d.x) != (90, 90)]
+
+
+def movie(*acts):
+    """Frames of the still cells and, in the middle, what each act names."""
+    middle = {"m": [MOTHER], "p": PAIR, "a": PAIR[:1], "-": []}
+    return [shot(t, [*OTHERS, *middle[act]]) for t, act in enumerate("".join(acts))]
+
+
+def run(frames, **options):
+    tracker, divider = AssignmentTracker({}), RuleDivider(options)
+    events = [event for one in frames for event in divider.step(tracker.step(one))]
+    return events, divider
+
+
+def told(events):
+    return [(e.status, e.frame, e.emitted_frame) for e in events]
+
+
+def test_a_division_is_proposed_at_once_and_confirmed_within_three_frames():
+    events, divider = run(movie("mmmm", "ppppp"))
+    first, last = events
+    assert (first.status, first.frame, first.emitted_frame, first.revision) == ("provisional", 4, 4, 0)
+    assert (last.status, last.revision, last.frame) == ("confirmed", 1, 4)
+    assert 5 <= last.emitted_frame <= 7
+    assert last.confidence >= first.confidence > 0.5
+    assert first.event_id == last.event_id == event_id("c:p0", 4, "division", first.parent_id)
+    assert first.parent_yx_px == pytest.approx((90, 90), abs=0.5)
+    assert first.daughters_yx_px == (pytest.approx((90, 81), abs=0.5), pytest.approx((90, 99), abs=0.5))
+    assert first.cell_count == 10
+    assert first.ref is not None
+    assert first.ref.frame == 4
+    assert last.ref is not None
+    assert last.ref.frame == last.emitted_frame
+    assert list(divider.finish()) == []
+
+
+STORIES = {
+    "merge again": ("mmmm", "p", "mmmmm"),
+    "a daughter vanishes": ("mmmm", "p", "aaaaa"),
+    "both vanish": ("mmmm", "p", "-----"),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_what_does_not_last_is_retracted(name):
+    events, divider = run(movie(*STORIES[name]))
+    assert [e.status for e in events] == ["provisional", "retracted"]
+    assert events[1].emitted_frame <= 7
+    assert events[1].confidence < 0.5
+    assert events[1].reason
+    assert list(divider.finish()) == []
+
+
+def test_the_end_of_the_stream_closes_what_is_pending():
+    events, divider = run(movie("mmmm", "p"))
+    assert told(events) == [("provisional", 4, 4)]
+    (closed,) = divider.finish()
+    assert (closed.status, closed.reason, closed.emitted_frame) == ("confirmed", "end_of_stream", 5)
+    assert list(divider.finish()) == []
+    assert list(RuleDivider({}).finish()) == []
+
+
+@pytest.mark.parametrize("acts", [("mmmm", "pppp"), STORIES["merge again"]])
+def test_a_movie_cut_short_tells_the_same_until_then(acts):
+    frames = movie(*acts)
+    whole, _ = run(frames)
+    for cut in range(len(frames)):
+        part, _ = run(frames[:cut])
+        assert part == [event for event in whole if event.emitted_frame < cut]
+
+
+def test_every_proposal_ends_exactly_once():
+    rng = np.random.default_rng(1)
+    frames = movie("mmm", *rng.choice(["m", "p", "a", "-"], 60))
+    events, divider = run(frames)
+    events += divider.finish()
+    by_id = {}
+    for event in events:
+        by_id.setdefault(event.event_id, []).append(event)
+    assert len(by_id) > 1
+    for revisions in by_id.values():
+        assert [e.revision for e in revisions] == [0, 1]
+        assert revisions[0].status == "provisional"
+        assert revisions[1].status in ("confirmed", "retracted")
+        assert revisions[1].emitted_frame <= revisions[0].frame + 3
+
+
+def test_state_goes_round_exactly():
+    frames = movie("mmmm", "p", "mm", "mmm", "ppp")
+    tracker, divider = AssignmentTracker({}), RuleDivider({})
+    for one in frames:
+        again = RuleDivider({})
+        again.load(divider.save())
+        assert again.save() == divider.save()
+        tracked = tracker.step(one)
+        assert again.step(tracked) == divider.step(tracked)
+        assert again.save() == divider.save()
+    assert again.finish() == divider.finish()
+
+
+def test_two_fields_do_not_know_each_other():
+    one, other = movie("mmmm", "pppp"), movie("mmmmmmm", "p")
+    alone = [run(one)[0], run(other)[0]]
+    pairs = [(AssignmentTracker({}), RuleDivider({})) for _ in range(2)]
+    events = [[], []]
+    for both in zip(one, other, strict=True):
+        for k, (tracker, divider) in enumerate(pairs):
+            events[k] += divider.step(tracker.step(both[k]))
+    assert events == alone
+
+
+def test_foreign_state_and_options_are_refused():
+    with pytest.raises(StageError, match="state"):
+        RuleDivider({}).load(b"\xc1")
+    with pytest.raises(StageError, match="schema"):
+        RuleDivider({}).load(b"\x81\xa6schema\x63")
+    with pytest.raises(ConfigError, match="k"):
+        RuleDivider({"k": 4})
+
+
+def score(middle=0.0, half=5.0, area=(150.0, 150.0), mother_area=314.0):
+    place = np.array([[50.0, 50.0]])
+    past = np.full((1, DEPTH), mother_area)
+    mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, past * 0 + 0.5, past * 0 + 0.9, np.array([9]))
+    bright = np.array([0.5])
+    a = Daughters(place + [[middle, half]], np.array([area[0]]), bright)
+    b = Daughters(place + [[middle, -half]], np.array([area[1]]), bright)
+    return float(likelihood(mother, a, b, 20.0)[0])
+
+
+WORSE = {
+    "the midpoint is off": [{"middle": v} for v in (1.0, 5.0, 10.0, 15.0)],
+    "the daughters are unlike": [{"half": 10.0, "area": (150.0, 150.0 * v)} for v in (1.0, 0.7, 0.4, 0.2)],
+}
+
+
+@pytest.mark.parametrize("name", WORSE)
+def test_the_score_falls_as_the_evidence_worsens(name):
+    scores = [score(**one) for one in WORSE[name]]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 0.8
+    assert scores[-1] < 0.2
