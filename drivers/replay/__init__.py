@@ -1,0 +1,1 @@
+"""Recordings as if they were live: numbered images, TIFF stacks, OME-Zarr."""
