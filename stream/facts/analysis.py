@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +12,11 @@ from stream.cells import Cells
 from stream.clock import wall_ns
 from stream.command import Ack, Command
 from stream.event import Event
-from stream.facts.database import COMMIT_TIMEOUT_S, INSERT_LOSS, Database, Statement
+from stream.facts.database import COMMIT_TIMEOUT_S, INSERT_LOSS, Database, Row, Statement
 from stream.facts.eventlog import EventLog
 from stream.facts.rig import INSERT_TRANSITION, transition_row
 from stream.frame import Frame, FrameRef, Gap
-from stream.lineage import Tracks
+from stream.lineage import Tracks, TrackState
 
 FILE = "analysis.sqlite"
 EVENTS_FILE = "events.jsonl"
@@ -71,25 +69,15 @@ CREATE TABLE gaps (
     after_seq INTEGER NOT NULL, missing INTEGER NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
 );
 """
-# Tables come as one JSON parameter: SQLite then inserts all rows in one step, outside Python's interpreter lock. One
-# step a row would hand the lock to and fro with the stages of the chain, several hundred times a frame.
-# No index by track: it would cost four times what the rows do, and a track's frames are known: born to last.
-INSERT_CELLS = """
-INSERT OR IGNORE INTO cells SELECT (SELECT max(id) FROM frames), json_extract(value, '$[0]'),
-    json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
-    json_extract(value, '$[5]')
-FROM json_each(?)
-"""
+# The frame was inserted just before, by the same thread. No index by track: it would cost three times what the rows do,
+# and a track's frames are known: born to last.
+INSERT_CELLS = "INSERT OR IGNORE INTO cells VALUES ((SELECT max(id) FROM frames), ?, ?, ?, ?, ?, ?)"
 UPSERT_TRACKS = """
-INSERT INTO tracks SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
-    json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-    CASE json_extract(value, '$[4]') WHEN 0 THEN 'alive' WHEN 1 THEN 'lost' WHEN 2 THEN 'divided' ELSE 'left' END,
-    json_extract(value, '$[5]'), json_extract(value, '$[6]')
-FROM json_each(?) WHERE true
-ON CONFLICT (field, track_id) DO UPDATE SET
+INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (field, track_id) DO UPDATE SET
     parent_id = excluded.parent_id, last = excluded.last, state = excluded.state, x_um = excluded.x_um,
     y_um = excluded.y_um
 """
+_STATES = tuple(state.name.lower() for state in TrackState)
 
 
 class AnalysisFacts:
@@ -130,9 +118,9 @@ class AnalysisFacts:
         """
         statements: list[Statement] = [_decided(frame, decided_ns, same_host, missed, cells)]
         if cells is not None:
-            statements.append((INSERT_CELLS, _cells_row(cells)))
+            statements.append((INSERT_CELLS, lambda: _cells_rows(cells)))
         if tracks is not None:
-            statements.append((UPSERT_TRACKS, _tracks_row(frame.field, tracks)))
+            statements.append((UPSERT_TRACKS, lambda: _tracks_rows(frame.field, tracks)))
         return self._database.put(*statements)
 
     def event(self, event: Event) -> None:
@@ -209,35 +197,19 @@ def _decided(frame: Frame, decided_ns: int, same_host: bool, missed: int, cells:
     return f"INSERT INTO frames VALUES (NULL{', ?' * 16})", row
 
 
-def _cells_row(cells: Cells) -> Callable[[], tuple[Any, ...]]:
-    """Return the parameters of INSERT_CELLS, made when they are written."""
-
-    def row() -> tuple[Any, ...]:
-        columns = [
-            cells.label.tolist(), *_rounded(cells.centroid_px.T), _rounded(cells.area_px), _rounded(cells.score),
-            _rounded(cells.mean_counts),
-        ]  # fmt: skip
-        return (json.dumps(list(zip(*columns, strict=True))),)
-
-    return row
+def _cells_rows(cells: Cells) -> list[Row]:
+    columns = (cells.label, *cells.centroid_px.T, cells.area_px, cells.score)
+    return list(zip(*(column.tolist() for column in columns), _as_json(cells.mean_counts), strict=True))
 
 
-def _tracks_row(field: str, tracks: Tracks) -> Callable[[], tuple[Any, ...]]:
-    """Return the parameters of UPSERT_TRACKS, made when they are written."""
-
-    def row() -> tuple[Any, ...]:
-        known = (tracks.track_id, tracks.parent_id, tracks.born, tracks.last, tracks.state)
-        columns = [*(c.tolist() for c in known), *_rounded(tracks.position_um.T)]
-        return field, json.dumps(list(zip(*columns, strict=True)))
-
-    return row
+def _as_json(values: NDArray[np.float32]) -> list[str]:
+    """Return each row of a table as a JSON array, made in one go; JSON knows no NaN: null."""
+    text = json.dumps(np.round(values.astype(np.float64), 3).tolist(), separators=(",", ":"))
+    return [f"[{row}]" for row in text.replace("NaN", "null")[2:-2].split("],[")] if len(values) else []
 
 
-def _rounded(values: NDArray[Any]) -> list[Any]:
-    """Return a column as numbers with three decimals, which keeps the text short; JSON knows no NaN: None."""
-    finite = np.isfinite(values)
-    rounded = np.round(values.astype(np.float64), 3)
-    if not finite.all():
-        rounded = rounded.astype(object)
-        rounded[~finite] = None
-    return list(rounded.tolist())
+def _tracks_rows(field: str, tracks: Tracks) -> list[Row]:
+    states = [_STATES[state] for state in tracks.state.tolist()]
+    known = (tracks.track_id, tracks.parent_id, tracks.born, tracks.last)
+    columns = (*(column.tolist() for column in known), states, *tracks.position_um.T.tolist())
+    return [(field, *row) for row in zip(*columns, strict=True)]

@@ -29,8 +29,8 @@ from stream.metrics import FRAMES_LOST
 log = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
-Statement = tuple[str, Row | Callable[[], Row]]
-"""SQL and its parameters; a callable is evaluated in the writer's thread."""
+Statement = tuple[str, Row | Callable[[], Row | list[Row]]]
+"""SQL with the parameters of one row, or a callable that the writer's thread asks for one row or a list of them."""
 
 COMMIT_TIMEOUT_S = 10.0
 _BATCH = 256
@@ -184,8 +184,8 @@ class Database:
         try:
             execute("BEGIN IMMEDIATE")
             for write in batch:
-                for sql, row in write.statements:
-                    execute(sql, row() if callable(row) else row)
+                for statement in write.statements:
+                    self._execute(*statement)
             execute("COMMIT")
         except BaseException:
             if self._writer.in_transaction:
@@ -194,6 +194,13 @@ class Database:
         for write in batch:
             if write.committed:
                 write.committed.set_result(None)
+
+    def _execute(self, sql: str, given: Row | Callable[[], Row | list[Row]]) -> None:
+        rows = given() if callable(given) else given
+        if isinstance(rows, list):
+            self._writer.executemany(sql, rows)
+        else:
+            self._writer.execute(sql, rows)
 
     def _write_alone(self, write: _Write) -> None:
         try:

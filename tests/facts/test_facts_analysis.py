@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from facts_cases import FIELD, ack, cells, command, event, frame, ref, tracks
 
@@ -59,6 +61,15 @@ def test_an_empty_frame_is_a_decision_too(tmp_path: Path) -> None:
     facts.flush()
     assert facts.counts() | {"frames": 1, "cells": 0, "tracks": 0} == facts.counts()
     assert read(tmp_path, "SELECT cells FROM frames") == [(0,)]
+    facts.close()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_cells_that_measure_no_channel_are_kept(tmp_path: Path, n: int) -> None:
+    facts = AnalysisFacts(tmp_path)
+    facts.decided(frame(0), 1, cells=replace(cells(n), mean_counts=np.zeros((n, 0), np.float32)))
+    facts.flush()
+    assert read(tmp_path, "SELECT track_id, mean_counts FROM measured") == [(i + 1, "[]") for i in range(n)]
     facts.close()
 
 
