@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.track import links as linking
 from models.track.drift import drift_px
 from models.track.links import Expected, Links
 from models.track.matching import match
-from models.track.measure import Bodies, bodies
+from models.track.measure import Bodies, bodies, compact
 from models.track.memory import Memory, Rows, View
 from models.track.settle import SMOOTHING, Step, inside, published, settle, tracks
 from models.track.splits import splits
@@ -90,6 +91,7 @@ class AssignmentTracker:
         frame, memory = segmented.moment.frame, self._memory
         if memory.frame is not None and frame.frame <= memory.frame:
             raise StageError(f"frame {frame.frame} of {frame.field} after frame {memory.frame}; reset the chain first")
+        segmented = replace(segmented, segmentation=compact(segmented.segmentation))
         scale_um2 = frame.pixel_um**2
         known = None if memory.typical_um2 is None else memory.typical_um2 / scale_um2
         found = bodies(segmented.segmentation, frame.pixels, known)

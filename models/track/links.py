@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.track.matching import near
-from models.track.measure import Bodies, overlaps
+from models.track.measure import Bodies, overlaps, places
 from stream.cells import Cells, Segmentation
 
 Floats = NDArray[np.float64]
@@ -96,7 +96,13 @@ def with_overlap(
     order = np.argsort(expected.label, kind="stable")
     order = order[expected.label[order] > 0]
     start, rows = _sub(made.start, order)
-    part = overlaps(now.labels, now.cells.label, before, expected.label[order], shift, start, made.column[rows])
+    ids, labels = expected.label[order], now.cells.label
+    if len(ids) == 0 or len(labels) == 0:
+        return made
+    part = overlaps(
+        now.labels, int(labels[0]), places(labels), before, int(ids[0]), places(ids), shift, start, made.column[rows],
+        1 if found.typical_px < 10 else 2,
+    )  # fmt: skip
     shared = made.shared_px.copy()
     shared[rows] = part
     smaller = np.minimum(found.area_px[made.column], expected.area_px[made.row])

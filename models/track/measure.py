@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from models.track.compiled import compiled
 from stream.cells import Segmentation
 from stream.errors import StageError
+
+WIDEST = 1 << 22
+"""Labels may span this much before they are numbered anew."""
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -69,7 +72,7 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
             f"cell {int(cells.label[i])} has centroid {cells.centroid_px[i].tolist()} and area {area[i]}; "
             "a segmenter must leave such cells out"
         )
-    sums, unknown = _sums(labels, cells.label, pixels)
+    sums, unknown = _sums(labels, int(cells.label[0]) if len(cells) else 0, places(cells.label), len(cells), pixels)
     if unknown:
         raise StageError(f"label {unknown} is in the image but not in the Cells table")
     count = np.maximum(sums[:, 0], 1.0)
@@ -104,27 +107,39 @@ def _roundness(sums: Floats) -> Floats:
     return round_
 
 
-@compiled
-def row_of(label: int, known: NDArray[np.int32]) -> int:
-    """Return the place of ``label`` in the ascending ``known``, or -1."""
-    low, high = 0, len(known)
-    while low < high:
-        middle = (low + high) // 2
-        if known[middle] < label:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(known) and known[low] == label else -1
+def places(known: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the lookup from label (less the smallest one) to its place in the ascending ``known``; -1 where none."""
+    if len(known) == 0:
+        return np.zeros(0, np.int32)
+    lookup = np.full(int(known[-1]) - int(known[0]) + 1, -1, np.int32)
+    lookup[known - known[0]] = np.arange(len(known), dtype=np.int32)
+    return lookup
+
+
+def compact(given: Segmentation) -> Segmentation:
+    """Return the segmentation with labels so small that a lookup by label is cheap."""
+    cells = given.cells
+    if len(cells) == 0 or int(cells.label[-1]) - int(cells.label[0]) < WIDEST:
+        return given
+    rank = np.searchsorted(cells.label, given.labels)
+    known = given.labels == cells.label[np.minimum(rank, len(cells) - 1)]
+    stray = given.labels[~known & (given.labels != 0)]
+    if stray.size:
+        raise StageError(f"label {stray[0]} is in the image but not in the Cells table")
+    label = np.arange(1, len(cells) + 1, dtype=np.int32)
+    return Segmentation(np.where(known, rank + 1, 0).astype(np.int32), replace(cells, label=label))
 
 
 @compiled
-def _sums(labels: NDArray[np.int32], known: NDArray[np.int32], pixels: NDArray[Any]) -> tuple[Floats, int]:
-    """Sum 1, value, y, x, yy, xx, yx over each cell; second result: a label that is not ``known``, or 0.
+def _sums(
+    labels: NDArray[np.int32], least: int, lookup: NDArray[np.int32], cells: int, pixels: NDArray[Any]
+) -> tuple[Floats, int]:
+    """Sum 1, value, y, x, yy, xx, yx over each cell; second result: a label that is not known, or 0.
 
     Works by runs of equal labels along x. Coordinates count from each cell's first run, so that the squares stay small.
     """
-    sums = np.zeros((len(known), 7))
-    origin = np.zeros((len(known), 2), np.int64)
+    sums = np.zeros((cells, 7))
+    origin = np.zeros((cells, 2), np.int64)
     height, width = labels.shape
     for y in range(height):
         x = 0
@@ -137,7 +152,7 @@ def _sums(labels: NDArray[np.int32], known: NDArray[np.int32], pixels: NDArray[A
             while x < width and labels[y, x] == label:
                 value += pixels[y, x]
                 x += 1
-            row = row_of(label, known)
+            row = lookup[label - least] if 0 <= label - least < len(lookup) else -1
             if row < 0:
                 return sums, label
             if sums[row, 0] == 0:
@@ -145,36 +160,47 @@ def _sums(labels: NDArray[np.int32], known: NDArray[np.int32], pixels: NDArray[A
             count, dy, low = float(x - first), float(y - origin[row, 0]), float(first - origin[row, 1])
             high = low + count - 1
             across = count * (low + high) / 2
-            squares = (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
             sums[row, 0] += count
             sums[row, 1] += value
             sums[row, 2] += dy * count
             sums[row, 3] += across
             sums[row, 4] += dy * dy * count
-            sums[row, 5] += squares
+            sums[row, 5] += (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
             sums[row, 6] += dy * across
     return sums, 0
 
 
 @compiled
-def overlaps(labels: NDArray[np.int32], known: NDArray[np.int32], before: NDArray[np.int32], ids: NDArray[np.int32],
-             shift: tuple[int, int], start: Longs, column: Longs) -> Longs:  # fmt: skip
+def overlaps(
+    labels: NDArray[np.int32],
+    label_least: int,
+    label_row: NDArray[np.int32],
+    before: NDArray[np.int32],
+    track_least: int,
+    track_row: NDArray[np.int32],
+    shift: tuple[int, int],
+    start: Longs,
+    column: Longs,
+    pace: int,
+) -> Longs:
     """Count for each edge the pixels that its track shared with its cell.
 
     Parameters
     ----------
-    labels, known
-        This frame's label image and the ascending labels of its cells (the edges' columns).
-    before, ids
-        The tracked label image of the frame before and the ascending labels in it (the edges' rows).
+    labels, label_least, label_row
+        This frame's label image with the smallest label of its cells and their :func:`places` (the edges' columns).
+    before, track_least, track_row
+        The same of the tracked label image of the frame before (the edges' rows).
     shift
         ``(y, x)`` from the image before to this one.
+    pace
+        Only every so manieth line is read, and counts for all.
     """
     shared = np.zeros(len(column), np.int64)
     height, width = labels.shape
     tall, wide = before.shape
     down, right = shift
-    for y in range(max(0, down), min(height, tall + down)):
+    for y in range(max(0, down), min(height, tall + down), pace):
         now, then, edge = 0, 0, -1
         for x in range(max(0, right), min(width, wide + right)):
             a, b = labels[y, x], before[y - down, x - right]
@@ -182,28 +208,23 @@ def overlaps(labels: NDArray[np.int32], known: NDArray[np.int32], before: NDArra
                 continue
             if a != now or b != then:
                 now, then, edge = a, b, -1
-                i, j = row_of(b, ids), row_of(a, known)
+                i = track_row[b - track_least] if 0 <= b - track_least < len(track_row) else -1
+                j = label_row[a - label_least] if 0 <= a - label_least < len(label_row) else -1
                 if i >= 0 and j >= 0:
                     for e in range(start[i], start[i + 1]):
                         if column[e] == j:
                             edge = e
             if edge >= 0:
-                shared[edge] += 1
+                shared[edge] += pace
     return shared
 
 
 @compiled
-def relabel(labels: NDArray[np.int32], known: NDArray[np.int32], new: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the label image with each of the ascending ``known`` labels replaced."""
-    out = np.zeros_like(labels)
+def relabel(labels: NDArray[np.int32], becomes: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the label image with each label replaced by ``becomes[label]``."""
+    out = np.empty(labels.shape, np.int32)
     height, width = labels.shape
     for y in range(height):
-        last, becomes = 0, 0
         for x in range(width):
-            label = labels[y, x]
-            if label == 0:
-                continue
-            if label != last:
-                last, becomes = label, new[row_of(label, known)]
-            out[y, x] = becomes
+            out[y, x] = becomes[labels[y, x]]
     return out

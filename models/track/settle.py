@@ -170,7 +170,9 @@ def published(given: Segmentation, id_of_cell: Longs) -> Segmentation:
     order = np.argsort(new, kind="stable")
     columns = {column.name: getattr(given.cells, column.name)[order] for column in fields(Cells)}
     columns["label"] = new[order]
-    return Segmentation(relabel(given.labels, given.cells.label, new), Cells(**columns))
+    becomes = np.zeros(int(given.cells.label.max(initial=0)) + 1, np.int32)
+    becomes[given.cells.label] = new
+    return Segmentation(relabel(given.labels, becomes), Cells(**columns))
 
 
 def tracks(rows: Rows, drift_um: Floats, frames_per_s: float) -> Tracks:
