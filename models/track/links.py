@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.track.matching import near
-from models.track.measure import Bodies, overlaps, places
+from models.track.measure import Bodies, overlaps, pace, places
 from stream.cells import Cells, Segmentation
 
 Floats = NDArray[np.float64]
@@ -101,7 +101,7 @@ def with_overlap(
         return made
     part = overlaps(
         now.labels, int(labels[0]), places(labels), before, int(ids[0]), places(ids), shift, start, made.column[rows],
-        1 if found.typical_px < 10 else 2,
+        pace(found.typical_px),
     )  # fmt: skip
     shared = made.shared_px.copy()
     shared[rows] = part

@@ -58,7 +58,7 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
     Raises
     ------
     StageError
-        A centroid or area is not finite, or the image holds a label that the table lacks.
+        A centroid or area is not finite, or the label image does not belong to the pixels.
     """
     cells, labels = segmentation.cells, segmentation.labels
     if labels.shape != pixels.shape:
@@ -72,16 +72,15 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
             f"cell {int(cells.label[i])} has centroid {cells.centroid_px[i].tolist()} and area {area[i]}; "
             "a segmenter must leave such cells out"
         )
-    sums, unknown = _sums(labels, int(cells.label[0]) if len(cells) else 0, places(cells.label), len(cells), pixels)
-    if unknown:
-        raise StageError(f"label {unknown} is in the image but not in the Cells table")
-    count = np.maximum(sums[:, 0], 1.0)
-    mean = sums[:, 1] / count
     typical = float(np.median(area)) if len(area) else (typical_area_px or 1.0)
     if typical_area_px is not None and len(area):
         weight = min(len(area), 20) / 40
         typical = weight * typical + (1 - weight) * typical_area_px
-    return Bodies(centre, area, _relative(mean, labels, pixels), _roundness(sums), 2 * float(np.sqrt(typical / np.pi)))
+    typical_px = 2 * float(np.sqrt(typical / np.pi))
+    least = int(cells.label[0]) if len(cells) else 0
+    sums = _sums(labels, least, places(cells.label), len(cells), pixels, pace(typical_px))
+    mean = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
+    return Bodies(centre, area, _relative(mean, labels, pixels), _roundness(sums), typical_px)
 
 
 def _relative(mean: Floats, labels: NDArray[np.int32], pixels: NDArray[Any]) -> Floats:
@@ -116,9 +115,16 @@ def places(known: NDArray[np.int32]) -> NDArray[np.int32]:
     return lookup
 
 
+def pace(typical_px: float) -> int:
+    """Return how many lines apart a cell may be sampled and still be crossed eight times."""
+    return int(np.clip(typical_px / 8, 1, 4))
+
+
 def compact(given: Segmentation) -> Segmentation:
-    """Return the segmentation with labels so small that a lookup by label is cheap."""
+    """Return the segmentation with labels so close together that a lookup by label is cheap. Raises StageError."""
     cells = given.cells
+    if (np.diff(cells.label) <= 0).any():
+        raise StageError("a Cells table must be sorted by label, and no label may come twice")
     if len(cells) == 0 or int(cells.label[-1]) - int(cells.label[0]) < WIDEST:
         return given
     rank = np.searchsorted(cells.label, given.labels)
@@ -132,16 +138,16 @@ def compact(given: Segmentation) -> Segmentation:
 
 @compiled
 def _sums(
-    labels: NDArray[np.int32], least: int, lookup: NDArray[np.int32], cells: int, pixels: NDArray[Any]
-) -> tuple[Floats, int]:
-    """Sum 1, value, y, x, yy, xx, yx over each cell; second result: a label that is not known, or 0.
+    labels: NDArray[np.int32], least: int, lookup: NDArray[np.int32], cells: int, pixels: NDArray[Any], pace: int
+) -> Floats:
+    """Sum 1, value, y, x, yy, xx, yx over each cell, on every so manieth line.
 
     Works by runs of equal labels along x. Coordinates count from each cell's first run, so that the squares stay small.
     """
     sums = np.zeros((cells, 7))
     origin = np.zeros((cells, 2), np.int64)
     height, width = labels.shape
-    for y in range(height):
+    for y in range(0, height, pace):
         x = 0
         while x < width:
             label = labels[y, x]
@@ -154,7 +160,7 @@ def _sums(
                 x += 1
             row = lookup[label - least] if 0 <= label - least < len(lookup) else -1
             if row < 0:
-                return sums, label
+                continue
             if sums[row, 0] == 0:
                 origin[row, 0], origin[row, 1] = y, first
             count, dy, low = float(x - first), float(y - origin[row, 0]), float(first - origin[row, 1])
@@ -167,7 +173,7 @@ def _sums(
             sums[row, 4] += dy * dy * count
             sums[row, 5] += (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
             sums[row, 6] += dy * across
-    return sums, 0
+    return sums
 
 
 @compiled
@@ -220,11 +226,16 @@ def overlaps(
 
 
 @compiled
-def relabel(labels: NDArray[np.int32], becomes: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the label image with each label replaced by ``becomes[label]``."""
+def relabel(labels: NDArray[np.int32], becomes: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
+    """Return the label image with each label replaced by ``becomes[label]``, and a label that becomes nothing, or 0."""
     out = np.empty(labels.shape, np.int32)
     height, width = labels.shape
+    unknown = 0
     for y in range(height):
         for x in range(width):
-            out[y, x] = becomes[labels[y, x]]
-    return out
+            label = labels[y, x]
+            new = becomes[label] if 0 <= label < len(becomes) else 0
+            if new == 0 and label != 0:
+                unknown = label
+            out[y, x] = new
+    return out, unknown

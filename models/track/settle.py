@@ -12,6 +12,7 @@ from models.track.measure import Bodies, relabel
 from models.track.memory import ROW, Rows, View
 from models.track.splits import Split
 from stream.cells import Cells, Segmentation
+from stream.errors import StageError
 from stream.lineage import Tracks, TrackState
 from stream.stages import Segmented
 
@@ -165,14 +166,17 @@ def _hide(rows: Rows, newly: Longs, host: Longs) -> None:
 
 
 def published(given: Segmentation, id_of_cell: Longs) -> Segmentation:
-    """Return the segmentation with each label replaced by its track's id, the table sorted by it."""
+    """Return the segmentation with each label replaced by its track's id, the table sorted by it. Raises StageError."""
     new = id_of_cell.astype(np.int32)
     order = np.argsort(new, kind="stable")
     columns = {column.name: getattr(given.cells, column.name)[order] for column in fields(Cells)}
     columns["label"] = new[order]
     becomes = np.zeros(int(given.cells.label.max(initial=0)) + 1, np.int32)
     becomes[given.cells.label] = new
-    return Segmentation(relabel(given.labels, becomes), Cells(**columns))
+    labels, unknown = relabel(given.labels, becomes)
+    if unknown:
+        raise StageError(f"label {unknown} is in the image but not in the Cells table")
+    return Segmentation(labels, Cells(**columns))
 
 
 def tracks(rows: Rows, drift_um: Floats, frames_per_s: float) -> Tracks:
