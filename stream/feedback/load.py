@@ -29,6 +29,8 @@ def load_policy(spec: str, base_dir: Path) -> tuple[str, Policy]:
         path = base_dir / spec
         return path.stem, RulesPolicy.read(path)
     made = load("policies", spec, base_dir)
+    if made is RulesPolicy:
+        raise ConfigError(f"policy '{spec}' is read from a file: name the .toml file itself")
     try:
         policy = made()
     except Exception as error:  # a user's class: whatever it raises, say whose it was

@@ -45,6 +45,7 @@ REFUSED = {
     "no class": ("user.py:Gone", "defines no 'Gone'"),
     "no policy": ("user.py:NotOne", r"is no policy: it needs start\(\) and decide\(state, event\)"),
     "raises": ("user.py:Raises", "cannot be made: OSError: no licence"),
+    "rules without a file": ("rules", "name the .toml file itself"),
     "unknown entry point": ("rulez", "did you mean 'rules'"),
 }
 USER = """
