@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stream.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
+_FILES = ("cfg", "source")
 
 
 class Settings(BaseModel):
@@ -173,14 +174,17 @@ class Configuration(Settings):
 
 
 def load(path: Path) -> Configuration:
-    """Read a TOML file. Paths in ``[feedback] policies`` and ``[camera] options`` stay as written.
+    """Read a TOML file; ``cfg`` and ``source`` in ``[camera.options]`` start at its folder.
 
     Raises
     ------
     ConfigError
         The file is missing, is no TOML, or says something unknown or impossible.
     """
-    return parse(Configuration, read_toml(path), str(path))
+    config = parse(Configuration, read_toml(path), str(path))
+    files = {key: config.camera.options[key] for key in _FILES if isinstance(config.camera.options.get(key), str)}
+    options = config.camera.options | {key: str(path.parent.resolve() / file) for key, file in files.items()}
+    return config.model_copy(update={"camera": config.camera.model_copy(update={"options": options})})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

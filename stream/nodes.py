@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.config import Configuration
-from stream.errors import ConfigError, CytoloopError, DriverError
+from stream.errors import ConfigError, CytoloopError, DriverError, PolicyError
 from stream.supervisor import CONFIG_EXIT
 from stream.surroundings import Surroundings
 
@@ -43,7 +43,7 @@ def run_here(name: str, config: Configuration, around: Surroundings) -> int:
     """Run one node in this process and return its exit status."""
     try:
         _run(name, config, around)
-    except (ConfigError, DriverError) as error:
+    except (ConfigError, DriverError, PolicyError) as error:
         log.error("%s", error)
         around.report("error", str(error))
         return CONFIG_EXIT
@@ -79,8 +79,11 @@ def _run(name: str, config: Configuration, around: Surroundings) -> None:
         from stream.feedback.runner import PolicyRunner
 
         policies = [load_policy(spec, around.base) for spec in config.feedback.policies]
-        runner = PolicyRunner(policies, config.feedback.budget_ms)
-        analyse.run(config, around, runner.offer)
+        analyse.run(
+            config,
+            around,
+            lambda on_dropped: PolicyRunner(policies, config.feedback.budget_ms, on_dropped=on_dropped).offer,
+        )
     elif name == "watch":
         from stream.watch import node as watch
 

@@ -39,6 +39,8 @@ class Report:
     page: str = ""
     ports: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)
+    pids: Callable[[], dict[str, int]] = dict
+    """Process ids by node, as they are now."""
 
 
 Say = Callable[[str], None]
@@ -96,6 +98,7 @@ def run(
         ask_stop(config.wire.control)
 
     supervisor = Supervisor(config, run_dir, base, nodes, run_node, ask, heard)
+    report.pids = lambda: supervisor.pids
     ended = threading.Event()
     listener = threading.Thread(target=_tell, args=(config, say, ended), name="console", daemon=True)
     listener.start()

@@ -15,6 +15,9 @@ from stream.stages import Wish
 Offer = Callable[[Event], Sequence[tuple[str, Wish]]]
 """Asks all policies what they wish for after an event: ``(policy, wish)``."""
 
+OnDropped = Callable[[str, str, Event], None]
+"""Told of a wish that was dropped: policy, reason, event."""
+
 
 class Outbox(Protocol):
     """Where commands are kept and sent (the facts and the control link)."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 import numpy as np
 
 from stream import metrics
 from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Chain, warm
-from stream.analyse.commander import Commander, Offer
+from stream.analyse.commander import Commander, Offer, OnDropped
 from stream.analyse.masks import MaskFiles
 from stream.analyse.pipeline import Pipeline
 from stream.config import Configuration
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 _WARM_SHAPE = (512, 512)
 
 
-def run(config: Configuration, around: Surroundings, offer: Offer) -> None:
-    """Run the analyse node; ``offer`` asks the policies."""
+def run(config: Configuration, around: Surroundings, ask_policies: Callable[[OnDropped], Offer]) -> None:
+    """Run the analyse node; ``ask_policies`` makes what asks them, given whom to tell of dropped wishes."""
     watch, wire, chain = config.watch, config.wire, config.chain
     if watch.metrics:
         around.report("metrics", metrics.serve("analyse", watch.host, watch.analyse_port))
@@ -46,7 +47,7 @@ def run(config: Configuration, around: Surroundings, offer: Offer) -> None:
     control = ControlClient(wire.control, name="analyse")
     frames = Subscriber(wire.frames, ["frame/"], name="analyse", policy=lossless(), credits=wire.credits)
     pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
-    commander = Commander(offer, facts, control.submit, config.feedback.max_age_ms)
+    commander = Commander(ask_policies(facts.dropped), facts, control.submit, config.feedback.max_age_ms)
     masks = MaskFiles(around.run_dir / "labels") if config.record.labels else None
     analysis = Analysis(config, frames, pipeline, commander, control, results, facts, masks)
     try:

@@ -1,0 +1,95 @@
+"""Frames become moments: channels, planes, gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stream.analyse.gather import Gather
+from stream.config import ChainSettings
+from stream.frame import Frame, Index, Stamps
+from stream.metrics import FRAMES_LOST
+
+
+def frame(number: int, channel: str = "a", z: int = 0, field: str = "c:p0", value: int = 1) -> Frame:
+    """A small frame; its pop time is 100 ms a frame."""
+    pixels = np.full((4, 5), value, np.uint16)
+    stamps = Stamps(t_pop_ns=number * 10**8)
+    index = Index(t=number, z=z)
+    return Frame("r", "c", "s", 0, number, field, number, pixels, index=index, channel=channel, stamps=stamps)
+
+
+def lost() -> float:
+    return FRAMES_LOST.labels("gather", "no_segment_channel")._value.get()
+
+
+def test_one_channel_is_a_moment_at_once() -> None:
+    gather = Gather(ChainSettings())
+    moments = [moment for n in range(3) for moment in gather.add(frame(n))]
+    assert [moment.frame.frame for moment in moments] == [0, 1, 2]
+    assert [moment.elapsed_s for moment in moments] == pytest.approx([0, 0.1, 0.2])
+    assert [moment.missed for moment in moments] == [0, 0, 0]
+
+
+def test_missing_time_points_are_passed_on() -> None:
+    gather = Gather(ChainSettings())
+    moments = [moment for n in (4, 5, 8) for moment in gather.add(frame(n))]
+    assert [moment.missed for moment in moments] == [0, 0, 2]
+
+
+def test_channels_of_a_time_point_come_together() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    assert gather.add(frame(0, "b", value=7)) == []
+    (moment,) = gather.add(frame(0, "a", value=3))
+    assert moment.frame.channel == "a"
+    assert {name: int(pixels[0, 0]) for name, pixels in moment.channels.items()} == {"a": 3, "b": 7}
+
+
+def test_a_missing_measured_channel_is_left_out_when_the_next_time_point_begins() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    gather.add(frame(0, "a"))
+    (moment,) = gather.add(frame(1, "a"))
+    assert moment.frame.frame == 0
+    assert list(moment.channels) == ["a"]
+
+
+def test_a_missing_segment_channel_is_a_counted_loss() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    before = lost()
+    gather.add(frame(0, "b"))
+    assert gather.add(frame(1, "b")) == []
+    assert lost() == before + 1
+
+
+def test_other_channels_are_neither_moments_nor_losses() -> None:
+    gather = Gather(ChainSettings(segment_channel="a"))
+    before = lost()
+    moments = [moment for n in range(3) for channel in "abc" for moment in gather.add(frame(n, channel))]
+    assert [moment.frame.channel for moment in moments] == ["a", "a", "a"]
+    assert lost() == before
+
+
+PROJECTIONS = {"max": 9, "mean": 5, 1: 2}
+
+
+@pytest.mark.parametrize(("z", "value"), PROJECTIONS.items(), ids=map(str, PROJECTIONS))
+def test_planes_are_chosen_or_projected(z: int, value: int) -> None:
+    gather = Gather(ChainSettings(z=z, planes=3))
+    moments = [m for plane, v in ((0, 4), (1, 2), (2, 9)) for m in gather.add(frame(0, z=plane, value=v))]
+    assert [int(moment.frame.pixels[0, 0]) for moment in moments] == [value]
+
+
+def test_fields_do_not_mix() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    gather.add(frame(0, "a", field="c:p0"))
+    gather.add(frame(0, "a", field="c:p1"))
+    (first,) = gather.add(frame(0, "b", field="c:p1"))
+    (second,) = gather.add(frame(0, "b", field="c:p0"))
+    assert (first.frame.field, second.frame.field) == ("c:p1", "c:p0")
+
+
+def test_what_is_open_comes_out_at_the_end() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    gather.add(frame(0, "a"))
+    assert [moment.frame.frame for moment in gather.flush()] == [0]
+    assert gather.flush() == []

@@ -1,0 +1,115 @@
+"""What can go wrong with a whole run: each fault is told, and the run goes on or ends well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.clock import wall_ns
+from stream.command import Ack, Action, Cause, Command, SetExposure, SetRoi
+from stream.facts.run_folder import read_configuration
+from stream.wire.control import ControlClient
+from tests.system.conftest import BackgroundRun
+
+Begin = Callable[..., BackgroundRun]
+FAST = {"plan": {"exposure_ms": 20.0, "interval_ms": 20.0}}
+
+
+def ask(run: BackgroundRun, action: Action, origin: str = "operator", **more: Any) -> Ack:
+    """Send one command to a run and wait for its final answer."""
+    command = Command(
+        command_id=uuid.uuid4().hex, action=action, cause=Cause(origin=origin), issued_wall_ns=wall_ns(), **more
+    )
+    with ControlClient(read_configuration(run.run_dir).wire.control, name="test") as client:
+        answer = client.request(command, 10)
+    assert isinstance(answer, Ack)
+    return answer
+
+
+def test_a_killed_analysis_is_started_again_and_tracks_go_on(begin: Begin) -> None:
+    run = begin("democam.toml", FAST)
+    run.wait(lambda: run.decided() > 20)
+    highest = run.query("analysis.sqlite", "SELECT max(track_id) FROM tracks")[0][0]
+    before = run.pid("analyse")
+    os.kill(before, signal.SIGKILL)
+    run.wait(lambda: run.pid("analyse") != before)
+    killed_at = run.taken()
+    run.wait(lambda: run.query("analysis.sqlite", "SELECT count(*) FROM frames WHERE frame > ?", killed_at)[0][0] > 10)
+    first_new = run.query("analysis.sqlite", "SELECT min(track_id) FROM tracks WHERE born > ?", killed_at)[0][0]
+    assert first_new is None or first_new > highest
+    taken = run.query("rig.sqlite", "SELECT max(seq) + 1 - count(*), count(DISTINCT epoch) FROM frames")[0]
+    assert taken == (0, 1), "the rig must not notice that an analysis dies"
+    run.end()
+    assert run.report is not None
+    assert run.report.restarts == {"analyse": 1}
+    assert run.report.error == ""
+
+
+def test_a_killed_rig_is_started_again_in_a_new_epoch(begin: Begin) -> None:
+    run = begin("democam.toml", FAST)
+    run.wait(lambda: run.decided() > 20)
+    os.kill(run.pid("acquire"), signal.SIGKILL)
+    run.wait(lambda: run.query("rig.sqlite", "SELECT count(DISTINCT epoch) FROM frames")[0][0] == 2)
+    run.wait(lambda: run.query("analysis.sqlite", "SELECT count(*) FROM frames WHERE epoch = 1")[0][0] > 10)
+    frames = [row[0] for row in run.query("rig.sqlite", "SELECT frame FROM frames ORDER BY id")]
+    assert frames == sorted(set(frames)), "frame numbers of a field must go on"
+    run.end()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process by signal")
+def test_a_stopped_analysis_sends_the_rig_back_to_its_base_plan(begin: Begin) -> None:
+    run = begin("democam.toml", {**FAST, "limits": {"alive_timeout_s": 1.0}})
+    run.wait(lambda: run.decided() > 10)
+    changed = ask(run, SetExposure(exposure_ms=30), origin="policy")
+    assert changed.state == "applied"
+    os.kill(run.pid("analyse"), signal.SIGSTOP)
+    try:
+        run.wait(lambda: any("base plan on" in line for line in run.lines))
+        changed_last = "(SELECT max(id) FROM frames WHERE exposure_ms = 30.0)"
+        base = f"SELECT count(*) FROM frames WHERE exposure_ms = 20.0 AND id > {changed_last}"
+        run.wait(lambda: run.query("rig.sqlite", base)[0][0] > 3)
+        refused = ask(run, SetExposure(exposure_ms=40), origin="policy")
+        assert refused.state == "refused"
+        assert "base plan" in refused.reason
+        assert ask(run, SetExposure(exposure_ms=25)).state == "applied", "an operator is always heard"
+    finally:
+        os.kill(run.pid("analyse"), signal.SIGCONT)
+    run.wait(lambda: any("base plan off" in line for line in run.lines))
+    assert ask(run, SetExposure(exposure_ms=35), origin="policy").state == "applied"
+    run.end()
+
+
+def test_a_new_roi_is_a_new_epoch_with_readback_and_the_tracks_go_on(begin: Begin) -> None:
+    run = begin("democam.toml", FAST)
+    run.wait(lambda: run.decided() > 20)
+    answer = ask(run, SetRoi(roi_px=(100, 100, 300, 300)))
+    assert answer.state == "applied"
+    assert answer.readback["roi_px"] == [100, 100, 300, 300]
+    assert answer.first_frame is not None
+    assert answer.first_frame.epoch == 1
+    run.wait(lambda: run.query("analysis.sqlite", "SELECT count(*) FROM frames WHERE epoch = 1")[0][0] > 10)
+    result = run.end()
+    joined = "FROM cells c JOIN frames f ON f.id = c.frame_id WHERE epoch ="
+    both = f"SELECT count(*) FROM (SELECT track_id {joined} 0 INTERSECT SELECT track_id {joined} 1)"
+    inside = f"SELECT max(n) FROM (SELECT count(*) n {joined} 1 GROUP BY frame_id)"
+    shared, most = run.query("analysis.sqlite", both)[0][0], run.query("analysis.sqlite", inside)[0][0]
+    assert shared >= 0.8 * most > 0
+    assert result["lost"] == {}
+
+
+def test_a_missing_cfg_ends_the_run_with_one_clear_line(tmp_path: Path) -> None:
+    from stream import session
+    from stream.config import CameraSettings, Configuration, RunSettings
+
+    options = {"cfg": str(tmp_path / "nowhere.cfg")}
+    config = Configuration(run=RunSettings(out=tmp_path), camera=CameraSettings(driver="micromanager", options=options))
+    report = session.run(config, tmp_path, ("acquire",))
+    assert "nowhere.cfg" in report.error
+    assert report.restarts == {}
