@@ -60,14 +60,18 @@ class Camera:
         with device_calls(f"exposure of {exposure_ms} ms"):
             self._core.setExposure(exposure_ms)
         actual = self.exposure_ms
-        tolerance = max(exposure_ms * self._options.exposure_tolerance, min(0.1, exposure_ms / 2))
-        if abs(actual - exposure_ms) > tolerance:
+        if not self.exposed(exposure_ms, actual):
             with device_calls(f"exposure back to {before} ms"):
                 self._core.setExposure(before)
             raise DriverError(
                 f"exposure: {exposure_ms} ms was asked and the camera answers {actual} ms; {before} ms is set again"
             )
         return actual
+
+    def exposed(self, asked_ms: float, actual_ms: float) -> bool:
+        """Whether an exposure is what was asked, within the tolerance."""
+        tolerance_ms = max(asked_ms * self._options.exposure_tolerance, min(0.1, asked_ms / 2))
+        return abs(actual_ms - asked_ms) <= tolerance_ms
 
     def geometry(self) -> Geometry:
         """Read where the image lies."""

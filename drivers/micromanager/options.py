@@ -75,6 +75,9 @@ class MicroManagerOptions(Settings):
     """How long the core waits for a busy device."""
     snap_timeout_ms: float = Field(default=10_000.0, gt=0)
     """MDA mode: how long an event may take beyond its exposure before its frame counts as failed."""
+    stall_s: float | None = Field(default=10.0, gt=0)
+    """Stream mode: without an image for so long (beyond what exposure and interval explain) a sequence counts as dead;
+    None: never, for a camera that waits for triggers from elsewhere."""
     restart_limit: int = Field(default=5, ge=0)
     """Restarts of a stream that died within ``restart_window_s``."""
     restart_window_s: float = Field(default=60.0, gt=0)

@@ -18,7 +18,6 @@ from drivers.micromanager.timeline import Timeline
 from stream.clock import now_ns
 from stream.errors import DriverError
 from stream.frame import Index
-from stream.metrics import FRAMES_DECIMATED
 
 _POLL_S = 0.001
 _POP_ERRORS = 200
@@ -86,6 +85,8 @@ class Popper(threading.Thread):
         self._empty_ns = started_ns
         self._idle_since_ns = started_ns
         self._errors = 0
+        self.last_ns = started_ns
+        """When the newest image was popped, or the sequence started."""
         self.failure: Exception | None = None
 
     def finish(self) -> None:
@@ -136,7 +137,8 @@ class Popper(threading.Thread):
                 raise DriverError(f"the core announces images that it does not give: {error}") from error
             return None
         self._errors = 0
-        return pixels, dict(metadata), now_ns()
+        self.last_ns = now_ns()
+        return pixels, dict(metadata), self.last_ns
 
     def _take(self, pixels: NDArray[Any], metadata: Mapping[str, str], popped_ns: int) -> None:
         earliest_ns, latest_ns = self._mapped(metadata, popped_ns)
@@ -147,7 +149,7 @@ class Popper(threading.Thread):
         frame = self.next_frame
         self._image = image + 1
         if not kept:
-            FRAMES_DECIMATED.labels(metadata.get("Camera", "")).inc()
+            self._producer.leave_out()
         elif self._pace.frames is None or frame < self._pace.frames:
             begin_ns = self._exposure_began_ns(earliest_ns, consecutive)
             self._deliver(pixels, metadata, frame, (begin_ns, latest_ns, popped_ns))

@@ -15,6 +15,7 @@ from drivers.micromanager.timeline import State
 from stream.clock import HOST, wall_ns
 from stream.errors import FrameError
 from stream.frame import CameraSource, Frame, Gap, Index, Stamps, field_name
+from stream.metrics import FRAMES_DECIMATED
 
 FrameHook = Callable[[Frame], None]
 
@@ -110,6 +111,10 @@ class Producer:
         self._on_frame(frame)
         self._outbox.put(frame)
         return True
+
+    def leave_out(self) -> None:
+        """Count a frame that the plan's own decimation leaves out."""
+        FRAMES_DECIMATED.labels(self._identity.camera).inc()
 
     def gap(self, position: int, missing: int, reason: str, detail: str = "") -> None:
         """Say that frames are missing, or that the stream is broken, before the next frame."""

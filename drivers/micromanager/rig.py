@@ -72,7 +72,8 @@ class Rig:
         before = self.core.getProperty(*name)
         self._set(name, interval_ms)
         actual = float(self.core.getProperty(*name))
-        if abs(actual - interval_ms) > max(0.01 * interval_ms, 0.01):
+        # 0 asks for the camera's best, whatever that is.
+        if interval_ms and abs(actual - interval_ms) > max(0.01 * interval_ms, 0.01):
             self._set(name, before)
             raise Refused(f"the camera does not keep an interval of {interval_ms} ms: {name} answers {actual} ms")
         return actual

@@ -56,6 +56,7 @@ class StreamMode:
         self._restarts = Restarts(options.restart_limit, options.restart_window_s, options.backoff_ms)
         self._popper: Popper | None = None
         self._next_frame = 0
+        self._interval_ms = 0.0
         self._paused = False
         self._restart_at_ns: int | None = None
 
@@ -68,7 +69,7 @@ class StreamMode:
         for position in plan.positions_um:
             rig.stage.move(*position)
         if rig.options.interval_property:
-            rig.set_interval(plan.interval_ms)
+            self._interval_ms = rig.set_interval(plan.interval_ms)
         self._timeline.add(now_ns(), rig.state())
         self._begin()
 
@@ -86,6 +87,8 @@ class StreamMode:
                 self._died(f"the thread that pops frames failed: {popper.failure}")
         elif not self._rig.camera.streaming:
             self._died("the camera stopped its sequence by itself")
+        elif popper is not None and now_ns() - popper.last_ns > self._patience_ns():
+            self._died(f"no image for {self._patience_ns() / 1e9:g} s while the camera says that its sequence runs")
         return _CHECK_S
 
     def between_frames(self, job: Callable[[], None]) -> None:
@@ -126,7 +129,8 @@ class StreamMode:
 
     def set_interval(self, interval_ms: float) -> float:
         """Pace the camera by its own property."""
-        return self._rig.set_interval(interval_ms)
+        self._interval_ms = self._rig.set_interval(interval_ms)
+        return self._interval_ms
 
     def select_channel(self, name: str, command_id: str) -> str:
         """Switch under the running sequence, unless the preset touches the camera."""
@@ -168,6 +172,12 @@ class StreamMode:
             self._rig.darken()
             self._outbox.end(reason)
 
+    def _patience_ns(self) -> int:
+        """Return how long a running sequence may give no image."""
+        stall_s = self._rig.options.stall_s
+        expected_ms = 2 * self._timeline.newest.exposure_ms + self._interval_ms
+        return round(stall_s * 1e9 + expected_ms * 1e6) if stall_s else 2**62
+
     def _begin(self) -> None:
         core = self._rig.core
         self._restart_at_ns = None
@@ -189,7 +199,7 @@ class StreamMode:
     def _end(self) -> None:
         """Stop the sequence and let the popper deliver what the core has; a dead sequence is stopped just as well."""
         self._restart_at_ns = None
-        popper, self._popper = self._popper, None
+        popper = self._popper
         if popper is None:
             return
         try:
@@ -201,6 +211,7 @@ class StreamMode:
         if popper.is_alive():
             raise DriverError(f"frames could not be taken out of the core within {_DRAIN_S:.0f} s")
         self._next_frame = popper.next_frame
+        self._popper = None
 
     def _died(self, reason: str) -> None:
         """Report the discontinuity and plan a restart, or give up."""

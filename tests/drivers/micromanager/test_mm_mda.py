@@ -164,6 +164,19 @@ def test_commands_hold_from_the_next_event_on(bench: Any) -> None:
     assert numbers == list(range(len(numbers)))
 
 
+def test_light_that_is_off_stays_off_through_the_events(bench: Any) -> None:
+    bench.start(mode="mda", interval_ms=1.0)
+    bench.frames(1)
+    for on in (False, True):
+        command_id, _ = bench.apply(c.SetLight(on=on))
+        bench.showing(command_id)
+        bench.frames(2)
+        # Auto-shutter opens the shutter for each snap; the engine turns it on again unless its run began without.
+        bench.apply(c.Pause())
+        assert bench.core.getAutoShutter() is on
+        bench.apply(c.Resume())
+
+
 def test_a_move_changes_the_position_of_the_plan_that_is_meant(bench: Any) -> None:
     bench.start(mode="mda", interval_ms=5.0, positions_um=((0.0, 0.0, 0.0), (40.0, 0.0, 1.0)))
     bench.frames(2)

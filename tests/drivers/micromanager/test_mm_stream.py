@@ -274,6 +274,17 @@ def test_a_stream_that_keeps_dying_ends_with_the_reason(bench_of: Any) -> None:
     assert not bench.core.getShutterOpen()
 
 
+def test_a_sequence_that_gives_no_images_counts_as_dead(bench_of: Any) -> None:
+    bench = bench_of(stall_s=0.2, backoff_ms=1)
+    bench.start()
+    bench.frames(1)
+    # The exposure is changed behind the driver's back, as a camera that waits for a trigger would behave.
+    bench.core.setExposure(3_000.0)
+    gap = bench.until(lambda item: isinstance(item, Gap))
+    assert (gap.reason, gap.missing) == ("restart", 0)
+    assert "no image for" in gap.detail
+
+
 def test_a_roi_while_a_restart_is_pending_brings_the_stream_back(bench_of: Any) -> None:
     bench = bench_of(backoff_ms=60_000)
     bench.start()
