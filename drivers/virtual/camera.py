@@ -26,8 +26,8 @@ class Sensor:
     """Adds the noise of light and of reading, and digitises.
 
     Noise depends on the seed, the frame's counter and the pixel alone. Below ``GAUSS_BELOW_E`` electrons shot noise is
-    Poisson's (from cumulative tables in steps of ``LEVEL_E``, the rest added as a second Poisson number: exact to 1e-5);
-    above it is normal with the same mean and variance.
+    Poisson's (from cumulative tables in steps of ``LEVEL_E``, the rest added as a second Poisson number: exact to
+    1e-3); above it is normal with the same mean and variance.
     """
 
     def __init__(self, options: VirtualOptions) -> None:
@@ -71,7 +71,7 @@ def _normal_table() -> Floats:
     normal = NormalDist()
     half = np.array([normal.inv_cdf((k + 0.5) / 65536) for k in range(32768)])
     table = np.concatenate([half, -half[::-1]])
-    return (table / table.std()).astype(np.float32)
+    return np.asarray(table / table.std(), np.float32)
 
 
 def _poisson_tables() -> tuple[Floats, NDArray[np.uint8]]:
@@ -93,7 +93,7 @@ def _poisson_tables() -> tuple[Floats, NDArray[np.uint8]]:
 
 @compiled
 def _digitise(
-    photons: Floats, counts: NDArray[np.uint16], key: int, efficiency: float, dark: float, read_noise: float,
+    photons: Floats, counts: NDArray[np.uint16], key: np.uint64, efficiency: float, dark: float, read_noise: float,
     per_electron: float, offset: float, top: float, normal: Floats, cumulative: Floats, guide: NDArray[np.uint8],
 ) -> None:  # fmt: skip
     height, width = photons.shape

@@ -1,7 +1,8 @@
-"""The compiled inner loops: crowding, drawing, marking, blurring. Imported only where the virtual microscope is named."""
+"""The compiled inner loops: crowding, drawing, marking, blurring. Only the virtual microscope imports them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Floats = NDArray[np.float32]
+# It tells every step of compiling to whoever listens to everything.
+logging.getLogger("numba").setLevel(logging.WARNING)
 
 
 def compiled(function: Function) -> Function:
@@ -55,7 +58,7 @@ def repel(
 
 @compiled
 def _depth(lobe: NDArray[np.float64], dx: float, dy: float) -> tuple[float, float, float, float]:
-    """Where a point lies in a lobe: depth below the outline in µm (negative outside), radius 0 to 1, own (u, v) in µm."""
+    """Where a point lies in a lobe: µm below the outline (negative outside), radius 0 to 1, own (u, v) in µm."""
     long_um, short_um = lobe[3], lobe[4]
     u = lobe[5] * dx + lobe[6] * dy
     v = -lobe[6] * dx + lobe[5] * dy

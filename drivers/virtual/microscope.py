@@ -1,4 +1,4 @@
-"""The microscope without Micro-Manager: settings in, counts out, and the specimen grows older by the camera's schedule."""
+"""The microscope without Micro-Manager: settings in, counts out; the specimen ages by the camera's schedule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drivers.virtual.camera import Sensor
 from drivers.virtual.optics import Area, Optics, in_reach
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.shapes import Lobes, lobes
-from drivers.virtual.specimen import Specimen
+from drivers.virtual.specimen import Specimen, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """One exposure with what was truly there: ``lobes`` in reach, and the place and size of the binned pixels."""
+    """One exposure with what was truly there: ``lobes`` in reach, and the place and size of the binned pixels.
+
+    ``turns`` is what happened in the whole specimen since the exposure before.
+    """
 
     counter: int
     minute: float
@@ -43,6 +46,7 @@ class Shot:
     x0_um: float
     y0_um: float
     pixel_um: float
+    turns: tuple[Turn, ...] = ()
 
 
 class Microscope:
@@ -59,7 +63,9 @@ class Microscope:
         self.specimen = Specimen(options)
         self._optics = Optics(options)
         self._sensor = Sensor(options)
+        self._turns: tuple[Turn, ...] = ()
         self.counter = 0
+        """Number of the next exposure."""
 
     def expose(self, view: View) -> Shot:
         """Take a picture of the present moment. Nothing changes until :meth:`pass_by`."""
@@ -77,6 +83,7 @@ class Microscope:
             area.x0_um + shift,
             area.y0_um + shift,
             area.pixel_um * view.binning,
+            self._turns,
         )
 
     def pass_by(self, view: View) -> None:
@@ -86,6 +93,7 @@ class Microscope:
             lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
             self.specimen.bleach(view.exposure_ms * 1e-3 * view.power * self._options.brightness, lit)
         self.specimen.advance(view.period_ms * 1e-3 * self._options.minutes_per_second)
+        self._turns = self.specimen.take_turns()
         self.counter += 1
 
     def _area(self, view: View, whole: bool = False) -> Area:

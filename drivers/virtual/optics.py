@@ -74,8 +74,11 @@ class Optics:
         """
         sigma_px = self._sigma_um(z_um) / area.pixel_um
         weights = _gauss(min(sigma_px, MAX_SIGMA_PX))
-        image = self._in_phase(lobes, area, weights) if channel == "phase" else self._glow(lobes, area, weights, channel)
-        image += self._stray(area, channel)
+        image = (
+            self._in_phase(lobes, area, weights) if channel == "phase" else self._glow(lobes, area, weights, channel)
+        )
+        if channel != "phase":
+            image += self._stray(area)
         image *= self._vignette(area)
         scale = YOUNG_PHOTONS * self._options.brightness * light_ms / 10.0 * (area.pixel_um / 0.65) ** 2
         image *= np.float32(scale)
@@ -110,19 +113,14 @@ class Optics:
         level = np.float32(0.8) - np.float32(0.45) * body + np.float32(0.35) * wide
         return np.maximum(level, np.float32(0.05))
 
-    def _stray(self, area: Area, channel: str) -> Floats | np.float32:
+    def _stray(self, area: Area) -> Floats:
         """Autofluorescence of medium and plastic: fixed to the specimen, uneven over hundreds of µm."""
-        if channel == "phase":
-            return np.float32(0.0)
         x = area.x0_um + area.pixel_um * np.arange(area.width)
         y = area.y0_um + area.pixel_um * np.arange(area.height)
         a, b, c, d = self._haze
-        along = np.sin(x / 97.0 + a).astype(np.float32), np.cos(x / 41.0 + b).astype(np.float32)
-        down = np.cos(y / 83.0 + c).astype(np.float32), np.sin(y / 53.0 + d).astype(np.float32)
-        level = self._options.background
-        hills = np.outer(down[0], along[0] * np.float32(0.1 * level)) + np.outer(down[1], along[1] * np.float32(0.05 * level))
-        hills += np.float32(level)
-        return hills
+        coarse = np.outer(np.cos(y / 83.0 + c), 0.1 * np.sin(x / 97.0 + a))
+        fine = np.outer(np.sin(y / 53.0 + d), 0.05 * np.cos(x / 41.0 + b))
+        return np.asarray(self._options.background * (1.0 + coarse + fine), np.float32)
 
     def _vignette(self, area: Area) -> Floats:
         key = Area(0.0, 0.0, area.x_px, area.y_px, area.width, area.height, area.pixel_um)
@@ -161,7 +159,7 @@ def _gauss(sigma_px: float) -> Floats:
     radius = max(1, int(np.ceil(3.0 * sigma_px)))
     x = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (x / max(sigma_px, 1e-3)) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _textures(rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -7,15 +7,18 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stream.config import Settings
+from drivers.micromanager.options import MicroManagerOptions
 
 Channel = Literal["nuclei", "cytoplasm", "phase"]
 CHANNELS: dict[str, tuple[Channel, ...]] = {"fluorescence": ("nuclei", "cytoplasm"), "phase": ("phase", "nuclei")}
 """The channels of each modality; the first is active at the start."""
 
 
-class VirtualOptions(Settings):
-    """[camera.options] of the virtual microscope. Times of the specimen are minutes of its own clock."""
+class VirtualOptions(MicroManagerOptions):
+    """[camera.options] of the virtual microscope. Times of the specimen are minutes of its own clock.
+
+    The options of the Micro-Manager driver hold too; those that name devices fit the virtual ones.
+    """
 
     seed: int = Field(default=0, ge=0)
     """Same seed and same commands at the same frames: same pixels."""
@@ -29,7 +32,7 @@ class VirtualOptions(Settings):
     """Side of a sensor pixel in the specimen."""
     minutes_per_second: float = Field(default=12.0, gt=0)
     """Specimen minutes that pass in a second of the camera's schedule; at 100 ms a frame is 1.2 minutes."""
-    cycle_min: float = Field(default=1700.0, gt=120)
+    cycle_min: float = Field(default=2000.0, gt=120)
     """Mean cell cycle in minutes; individuals vary by 15 %."""
     mitosis_pace: float = Field(default=1.0, gt=0.1)
     """Stretches every phase of mitosis (1: about 37 minutes from rounding to two young nuclei)."""
@@ -52,7 +55,7 @@ class VirtualOptions(Settings):
     background: float = Field(default=0.1, ge=0)
     """Autofluorescence and stray light as a fraction of a young nucleus."""
     bleach_s: float = Field(default=120.0, gt=0)
-    """Seconds of full light that leave 1/e of the fluorescence (at ``brightness`` 1; 600 frames of 20 ms at 0.5: 95 %)."""
+    """Seconds of full light that leave 1/e of the fluorescence (600 frames of 20 ms at 0.5: 95 %)."""
 
     quantum_efficiency: float = Field(default=0.8, gt=0, le=1)
     gain_e_adu: float = Field(default=0.5, gt=0)
@@ -62,8 +65,16 @@ class VirtualOptions(Settings):
     dark_e_s: float = Field(default=0.5, ge=0)
     exposure_ms: float = Field(default=20.0, gt=0)
     light: float = Field(default=0.5, ge=0, le=1)
-    buffer_mb: int = Field(default=256, ge=1)
+
+    camera: str = "Camera"
+    buffer_mb: int | None = Field(default=256, ge=1)
     """Frames that may wait in the core; beyond it the oldest is overwritten, as in real cameras."""
+    latency_ms: float = Field(default=10.0, ge=0)
+    """Readout: how long after its exposure a frame arrives; it is rendered meanwhile."""
+    interval_property: str | None = "Camera.Interval_ms"
+    light_property: str | None = "Light.Power"
+    light_full: float = Field(default=1.0, gt=0)
+    channel_group: str = "Channel"
 
     truth_dir: Path | None = None
     """Where the exact truth goes (Cell Tracking Challenge form); None: nowhere."""

@@ -12,7 +12,7 @@ from drivers.virtual.cycle import FAINT, FRAGMENTS, SPLIT_UM, Phase, Population,
 
 LOBE = (
     "cell", "x", "y", "long", "short", "cos", "sin", "bend", "w2c", "w2s", "w3c", "w3s", "light", "condensed",
-    "tex_u", "tex_v", "body", "round", "true", "phase",
+    "tex_u", "tex_v", "body", "round", "true", "phase", "mother",
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(LOBE)}
 Lobes = NDArray[np.float64]
@@ -63,6 +63,7 @@ def _one_each(cells: Population, nucleus_um: float) -> Lobes:
         "tex_v": cells["texture"][:, 1],
         "true": 1.0,
         "phase": phase,
+        "mother": cells["mother"],
     }
     calm = np.where(mitosis, 0.5, 1.0)
     for i, name in enumerate(("w2c", "w2s", "w3c", "w3s")):

@@ -52,10 +52,10 @@ class Specimen:
         self._next_id = 1
         self._owed_min = 0.0
         self.minute = -SETTLE_MIN
-        self.turns: list[Turn] = []
+        self._turns: list[Turn] = []
         self.cells = self._seed_cells(options.cells * options.fields**2)
         self.advance(SETTLE_MIN)
-        self.turns.clear()
+        self.take_turns()
         self.minute = 0.0
 
     def advance(self, minutes: float) -> None:
@@ -64,6 +64,11 @@ class Specimen:
         while self._owed_min >= STEP_MIN - 1e-9:
             self._owed_min -= STEP_MIN
             self._step()
+
+    def take_turns(self) -> tuple[Turn, ...]:
+        """Return what happened since the last call."""
+        turns, self._turns = tuple(self._turns), []
+        return turns
 
     def bleach(self, seconds_of_full_light: float, inside: NDArray[np.bool_]) -> None:
         """Shine on the cells marked ``inside`` (n,) bool."""
@@ -141,7 +146,7 @@ class Specimen:
                 born.append(self._divide(i))
                 gone.append(i)
             elif phase is Phase.DYING:
-                self.turns.append(Turn(self.minute, "died", int(self.cells["id"][i])))
+                self._turns.append(Turn(self.minute, "died", int(self.cells["id"][i])))
                 gone.append(i)
             else:
                 self._enter(i, NEXT[phase])
@@ -180,7 +185,7 @@ class Specimen:
             daughter["spin"] = 0.0
             self._next_id += 1
         ids = tuple(int(k) for k in pair["id"])
-        self.turns.append(Turn(self.minute, "divided", int(mother["id"]), int(mother["mother"]), ids))
+        self._turns.append(Turn(self.minute, "divided", int(mother["id"]), int(mother["mother"]), ids))
         return pair
 
     def _seed_cells(self, count: int) -> Population:

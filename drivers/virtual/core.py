@@ -1,0 +1,70 @@
+"""Micro-Manager's Python core with the virtual devices in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pymmcore_plus.experimental.unicore import UniMMCore
+
+from drivers.virtual.buffer import FrameBuffer
+from drivers.virtual.devices import (
+    Bench,
+    VirtualCamera,
+    VirtualFilter,
+    VirtualFocus,
+    VirtualLight,
+    VirtualShutter,
+    VirtualXYStage,
+)
+from drivers.virtual.microscope import Microscope, Shot
+from drivers.virtual.options import VirtualOptions
+
+CAMERA, XY, FOCUS, SHUTTER, LIGHT, FILTER, GROUP = "Camera", "XY", "Focus", "Shutter", "Light", "Filter", "Channel"
+
+
+class VirtualCore(UniMMCore):
+    """A core that holds a complete virtual microscope.
+
+    Two private parts of the core are used: its buffer, which is replaced (see :class:`FrameBuffer`), and the event by
+    which it stops a sequence, so that a long exposure ends at once. The version of pymmcore-plus is pinned for that.
+    """
+
+    def __init__(self, options: VirtualOptions, on_shot: Callable[[Shot], None] = lambda shot: None) -> None:
+        super().__init__()
+        self._bench = Bench(options)
+        self._seq_buffer = FrameBuffer(options.buffer_mb or 256)
+        self.microscope = Microscope(options)
+        self.microscope.expose(self._bench.view())  # compiled code is warm before the first frame is due
+        camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot)
+        for label, device in {
+            CAMERA: camera,
+            XY: VirtualXYStage(self._bench),
+            FOCUS: VirtualFocus(self._bench),
+            SHUTTER: VirtualShutter(self._bench),
+            LIGHT: VirtualLight(self._bench),
+            FILTER: VirtualFilter(self._bench, options.channel_names),
+        }.items():
+            self.loadPyDevice(label, device)
+            self.initializeDevice(label)
+        self.setCameraDevice(CAMERA)
+        self.setXYStageDevice(XY)
+        self.setFocusDevice(FOCUS)
+        self.setShutterDevice(SHUTTER)
+        for channel in options.channel_names:
+            self.defineConfig(GROUP, channel, FILTER, "Label", channel)
+        self.setChannelGroup(GROUP)
+        self.setConfig(GROUP, options.channel_names[0])
+        self.definePixelSizeConfig("pixel")
+        self.setPixelSizeUm("pixel", options.pixel_um)
+        self.setPixelSizeAffine("pixel", (options.pixel_um, 0.0, 0.0, 0.0, options.pixel_um, 0.0))
+
+    def setAutoShutter(self, state: bool) -> None:
+        """Light every frame whatever the shutter says, or not."""
+        super().setAutoShutter(state)
+        self._bench.auto(bool(state))
+
+    def setCircularBufferMemoryFootprint(self, sizeMB: int) -> None:
+        """Resize the buffer; a running sequence is stopped."""
+        if self.isSequenceRunning():
+            self.stopSequenceAcquisition()
+        self._seq_buffer = FrameBuffer(sizeMB)

@@ -1,0 +1,383 @@
+"""Devices for Micro-Manager's Python core, wired to one microscope through a bench that holds what they are set to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from pymmcore_plus.experimental.unicore import (
+    CameraDevice,
+    GenericDevice,
+    ShutterDevice,
+    StageDevice,
+    StateDevice,
+    XYStageDevice,
+)
+
+from drivers.virtual.camera import PIXEL_TYPES
+from drivers.virtual.microscope import Microscope, Shot, View
+from drivers.virtual.options import VirtualOptions
+from stream.clock import now_ns
+
+TAG = "VirtualFrame"
+"""Metadata tag: the exposure's number, by which its truth is found."""
+BINNINGS = ("1", "2", "4")
+STAGE_LIMIT_UM = 10_000.0
+FOCUS_LIMIT_UM = 500.0
+
+
+class Bench:
+    """What the devices are set to: one lock, one moment."""
+
+    def __init__(self, options: VirtualOptions) -> None:
+        self._lock = threading.Lock()
+        width, height = options.size_px
+        self._view = View(
+            (0.0, 0.0, 0.0), (0, 0, width, height), 1, options.exposure_ms, options.exposure_ms, options.light,
+            options.channel_names[0], "16bit",
+        )  # fmt: skip
+        self._interval_ms = 0.0
+        self._open = False
+        self._auto = True
+
+    def change(self, **changes: Any) -> None:
+        """Set fields of the view."""
+        with self._lock:
+            self._view = replace(self._view, **changes)
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        """Move the axes that are given."""
+        with self._lock:
+            asked = zip((x_um, y_um, z_um), self._view.stage_um, strict=True)
+            x, y, z = (old if new is None else float(new) for new, old in asked)
+            self._view = replace(self._view, stage_um=(x, y, z))
+
+    def pace(self, interval_ms: float) -> None:
+        """Begin frames so far apart (or as long as the exposure, where that is longer)."""
+        with self._lock:
+            self._interval_ms = interval_ms
+
+    def shutter(self, is_open: bool) -> None:
+        """Open or close."""
+        with self._lock:
+            self._open = is_open
+
+    def auto(self, on: bool) -> None:
+        """Let every frame be lit whatever the shutter says: the core opens it for each exposure."""
+        with self._lock:
+            self._auto = on
+
+    @property
+    def interval_ms(self) -> float:
+        """As set."""
+        return self._interval_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the shutter is open."""
+        return self._open
+
+    @property
+    def settings(self) -> View:
+        """The view as set, whatever the shutter says."""
+        return self._view
+
+    def view(self) -> View:
+        """What an exposure that begins now sees."""
+        with self._lock:
+            view = self._view
+            lit = self._open or self._auto
+            return replace(view, period_ms=max(view.exposure_ms, self._interval_ms), power=view.power if lit else 0.0)
+
+
+class VirtualCamera(CameraDevice):
+    """Exposes on a schedule without drift; the specimen ages by that schedule and not by the clock on the wall.
+
+    Parameters
+    ----------
+    bench, microscope
+        Settings, and what they look at.
+    options
+        Sensor size and readout time.
+    stop
+        Set by the core to end a sequence; interrupts an exposure.
+    on_shot
+        Called with each exposure before the core has it.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        microscope: Microscope,
+        options: VirtualOptions,
+        stop: threading.Event,
+        on_shot: Callable[[Shot], None],
+    ) -> None:
+        super().__init__()
+        self._bench = bench
+        self._microscope = microscope
+        self._sensor_px = options.size_px
+        self._readout_ms = options.latency_ms
+        self._stop = stop
+        self._no_stop = threading.Event()
+        self._on_shot = on_shot
+        self._sequence = 0
+        self.set_property_allowed_values("Binning", BINNINGS)
+        self.register_property(
+            "Interval_ms",
+            property_type=float,
+            limits=(0.0, 3_600_000.0),
+            getter=VirtualCamera.get_interval_ms,
+            setter=VirtualCamera.set_interval_ms,
+        )
+        self.register_property(
+            "PixelType",
+            property_type=str,
+            default_value="16bit",
+            allowed_values=tuple(PIXEL_TYPES),
+            getter=VirtualCamera.get_pixel_type,
+            setter=VirtualCamera.set_pixel_type,
+        )
+
+    def get_exposure(self) -> float:
+        """Exposure in ms."""
+        return self._bench.settings.exposure_ms
+
+    def set_exposure(self, exposure: float) -> None:
+        """Set the exposure; raises ValueError outside 0.01 ms to 60 s."""
+        if not 0.01 <= exposure <= 60_000.0:
+            raise ValueError(f"exposure {exposure} ms is not within 0.01 to 60000 ms")
+        self._bench.change(exposure_ms=float(exposure))
+
+    def get_interval_ms(self) -> float:
+        """Time from one frame's beginning to the next one's; 0: as fast as the exposure allows."""
+        return self._bench.interval_ms
+
+    def set_interval_ms(self, value: float) -> None:
+        """Pace the camera."""
+        self._bench.pace(float(value))
+
+    def get_pixel_type(self) -> str:
+        """A key of ``PIXEL_TYPES``."""
+        return self._bench.settings.pixel_type
+
+    def set_pixel_type(self, value: str) -> None:
+        """Choose the depth."""
+        self._bench.change(pixel_type=value)
+
+    def get_binning(self) -> str:  # type: ignore[override]  # texts, as in any C++ adapter
+        """Binning as text."""
+        return str(self._bench.settings.binning)
+
+    def set_binning(self, value: str) -> None:
+        """Bin, and read the whole sensor."""
+        binning = int(value)
+        self._bench.change(binning=binning, roi_px=self._full_px(binning))
+
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the next image."""
+        _, _, width, height = self._bench.settings.roi_px
+        return height, width
+
+    def dtype(self) -> DTypeLike:
+        """uint8 or uint16."""
+        return np.uint8 if self._bench.settings.pixel_type == "8bit" else np.uint16
+
+    def get_roi(self) -> tuple[int, int, int, int]:
+        """(x, y, w, h) in binned pixels."""
+        return self._bench.settings.roi_px
+
+    def set_roi(self, x: int, y: int, width: int, height: int) -> None:
+        """Read a part of the sensor. Raises ValueError outside it."""
+        _, _, full_w, full_h = self._full_px(self._bench.settings.binning)
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > full_w or y + height > full_h:
+            raise ValueError(f"ROI {(x, y, width, height)} is not within the sensor of {full_w}x{full_h} pixels")
+        self._bench.change(roi_px=(int(x), int(y), int(width), int(height)))
+
+    def clear_roi(self) -> None:
+        """Read the whole sensor."""
+        self._bench.change(roi_px=self._full_px(self._bench.settings.binning))
+
+    def start_sequence(
+        self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Take ``n`` frames, or frames without end; the geometry stays as it is now."""
+        self._sequence += 1
+        return self._frames(self._sequence, n, get_buffer)
+
+    def _frames(
+        self, sequence: int, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        due_ns, taken = now_ns(), 0
+        frozen = self._bench.settings
+        while n is None or taken < n:
+            # The core's stop may still be set from the sequence before when an image is snapped.
+            if n != 1 and (self._stop.is_set() or self._wait(due_ns)):
+                return
+            begin_ns = now_ns()
+            # Late by more than a period, the schedule slips.
+            begin_ns = due_ns if begin_ns - due_ns < frozen.period_ms * 1e6 else begin_ns
+            shot, view = self._expose(begin_ns, frozen)
+            # A stop ends the exposure at once, but what was begun is delivered: the specimen has aged by it.
+            self._wait(begin_ns + self._lasts_ns(view), snap=n == 1)
+            if sequence != self._sequence:
+                return
+            get_buffer(shot.pixels.shape, shot.pixels.dtype)[:] = shot.pixels
+            self._on_shot(shot)
+            taken += 1
+            due_ns, frozen = begin_ns + round(view.period_ms * 1e6), view
+            yield {TAG: str(shot.counter)}
+
+    def _expose(self, begin_ns: int, frozen: View) -> tuple[Shot, View]:
+        """Render while the exposure and the readout last, and let the specimen age."""
+        view = self._seen(frozen)
+        shot = self._microscope.expose(view)
+        if now_ns() > begin_ns + self._lasts_ns(view) and self._seen(frozen) != view:
+            # Late on a busy machine: what was set meanwhile would be missing from a frame that seems to follow it.
+            view = self._seen(frozen)
+            shot = self._microscope.expose(view)
+        self._microscope.pass_by(view)
+        return shot, view
+
+    def _lasts_ns(self, view: View) -> int:
+        return round((view.exposure_ms + self._readout_ms) * 1e6)
+
+    def _seen(self, frozen: View) -> View:
+        view = self._bench.view()
+        return replace(view, roi_px=frozen.roi_px, binning=frozen.binning, pixel_type=frozen.pixel_type)
+
+    def _wait(self, until_ns: int, snap: bool = False) -> bool:
+        """Wait; True: stopped meanwhile."""
+        left_s = max(until_ns - now_ns(), 0) / 1e9
+        return (self._no_stop if snap else self._stop).wait(left_s)
+
+    def _full_px(self, binning: int) -> tuple[int, int, int, int]:
+        return 0, 0, self._sensor_px[0] // binning, self._sensor_px[1] // binning
+
+
+class VirtualXYStage(XYStageDevice):
+    """Moves at once."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+
+    def set_position_um(self, x: float, y: float) -> None:
+        """Move. Raises ValueError beyond the travel."""
+        _check_travel("XY", STAGE_LIMIT_UM, x, y)
+        self._bench.move(x_um=x, y_um=y)
+        self.core.events.XYStagePositionChanged.emit(self.get_label(), x, y)
+
+    def get_position_um(self) -> tuple[float, float]:
+        """(x, y)."""
+        x, y, _ = self._bench.settings.stage_um
+        return x, y
+
+    def home(self) -> None:
+        """Go to (0, 0)."""
+        self.set_position_um(0.0, 0.0)
+
+    def stop(self) -> None:
+        """It stands already."""
+
+    def set_origin_x(self) -> None:
+        """Not offered: the specimen fixes the origin."""
+        raise NotImplementedError("the virtual stage keeps its origin")
+
+    def set_origin_y(self) -> None:
+        """Not offered: the specimen fixes the origin."""
+        raise NotImplementedError("the virtual stage keeps its origin")
+
+
+class VirtualFocus(StageDevice):
+    """The cells are sharp at 0."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+
+    def set_position_um(self, val: float) -> None:
+        """Move. Raises ValueError beyond the travel."""
+        _check_travel("focus", FOCUS_LIMIT_UM, val)
+        self._bench.move(z_um=val)
+        self.core.events.stagePositionChanged.emit(self.get_label(), val)
+
+    def get_position_um(self) -> float:
+        """Return z."""
+        return self._bench.settings.stage_um[2]
+
+    def home(self) -> None:
+        """Go to 0."""
+        self.set_position_um(0.0)
+
+    def stop(self) -> None:
+        """It stands already."""
+
+    def set_origin(self) -> None:
+        """Not offered: the specimen fixes the origin."""
+        raise NotImplementedError("the virtual stage keeps its origin")
+
+
+class VirtualShutter(ShutterDevice):
+    """Open or closed; with auto-shutter every frame is lit."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+
+    def get_open(self) -> bool:
+        """Whether it is open."""
+        return self._bench.is_open
+
+    def set_open(self, open: bool) -> None:
+        """Open or close."""
+        self._bench.shutter(bool(open))
+
+
+class VirtualLight(GenericDevice):
+    """A lamp with the property ``Power``, 0 to 1."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        self._bench = bench
+        self.register_property(
+            "Power",
+            property_type=float,
+            limits=(0.0, 1.0),
+            getter=VirtualLight.get_power,
+            setter=VirtualLight.set_power,
+        )
+
+    def get_power(self) -> float:
+        """Fraction of full power."""
+        return self._bench.settings.power
+
+    def set_power(self, value: float) -> None:
+        """Set the fraction of full power."""
+        self._bench.change(power=float(value))
+
+
+class VirtualFilter(StateDevice):
+    """One place for each channel."""
+
+    def __init__(self, bench: Bench, channels: Sequence[str]) -> None:
+        super().__init__(dict(enumerate(channels)))
+        self._bench = bench
+        self._channels = tuple(channels)
+
+    def get_state(self) -> int:
+        """Number of the channel."""
+        return self._channels.index(self._bench.settings.channel)
+
+    def set_state(self, position: int) -> None:
+        """Turn to a channel."""
+        self._bench.change(channel=self._channels[int(position)])
+
+
+def _check_travel(what: str, limit_um: float, *positions_um: float) -> None:
+    if any(abs(position) > limit_um for position in positions_um):
+        raise ValueError(f"{what} {positions_um} µm is beyond the travel of {limit_um:g} µm")
