@@ -23,7 +23,7 @@ from stream.wire.header import (
     SCHEMA,
     Header,
     finite,
-    item_finite,
+    finites,
     item_point,
     item_text,
     item_tree,
@@ -35,6 +35,7 @@ from stream.wire.header import (
     tree,
     unpack,
     whole,
+    wholes,
 )
 from stream.wire.messages import (
     NO_STAMPS,
@@ -53,6 +54,8 @@ from stream.wire.tables import pack_table, unpack_table
 Part = Any
 """One part of a multipart message: bytes, memoryview or ``zmq.Frame``."""
 
+_STAMPS = tuple(column.name for column in dataclasses.fields(Stamps))
+_IDENTITY = tuple(column.name for column in dataclasses.fields(FrameRef))
 _NOWHERE = FrameRef("", "", "", 0, 0, "", 0)
 
 
@@ -60,7 +63,8 @@ def encode_frame(frame: Frame) -> Message:
     """Encode a frame; its payload is its own pixels. ``t_publish_ns`` is stamped where it is still 0."""
     pixels = np.ascontiguousarray(frame.pixels)
     payload = _bytes_of(pixels)
-    stamps = frame.stamps if frame.stamps.t_publish_ns else dataclasses.replace(frame.stamps, t_publish_ns=now_ns())
+    stamps = _stamps(frame.stamps)
+    stamps["t_publish_ns"] = stamps["t_publish_ns"] or now_ns()
     header = _head("frame", frame.ref) | {
         "index": [frame.index.t, frame.index.p, frame.index.c, frame.index.z, frame.index.g],
         "roi_px": frame.roi_px,
@@ -70,13 +74,13 @@ def encode_frame(frame: Frame) -> Message:
         "stage_um": frame.stage_um,
         "exposure_ms": frame.exposure_ms,
         "channel": frame.channel,
-        "stamps": _stamps(stamps),
+        "stamps": stamps,
         "commands": frame.commands,
         "metadata": plain(frame.metadata),
         **_image(pixels),
         "xxh3": xxhash.xxh3_64_intdigest(payload),
     }
-    born_ns = stamps.t_pop_ns or stamps.t_publish_ns
+    born_ns = frame.stamps.t_pop_ns or stamps["t_publish_ns"]
     topic = f"frame/{frame.camera}"
     return Message(topic, pack(header), payload, "frame", frame.camera, frame.field, born_ns)
 
@@ -214,8 +218,7 @@ def _image(image: NDArray[Any]) -> Header:
 
 
 def _stamps(stamps: Stamps) -> Header:
-    known = {column.name: getattr(stamps, column.name) for column in dataclasses.fields(stamps)}
-    return known | {"stages": [list(stage) for stage in stamps.stages]}
+    return {name: getattr(stamps, name) for name in _STAMPS}
 
 
 def _read_stamps(header: Header, t_receive_ns: int = 0) -> Stamps:
@@ -251,7 +254,7 @@ def _checked(header: Header, payload: memoryview) -> None:
 
 
 def _read_image(header: Header, payload: memoryview, dtypes: Sequence[str]) -> NDArray[Any]:
-    dtype, shape = text(header, "dtype"), listed(header, "shape", item_whole, 2)
+    dtype, shape = text(header, "dtype"), wholes(header, "shape", 2)
     if dtype not in dtypes or min(shape) < 1:
         raise Malformed(f"an image of {dtype} {shape} cannot be: expected (y, x) of {' or '.join(dtypes)}")
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
@@ -264,15 +267,15 @@ def _read_image(header: Header, payload: memoryview, dtypes: Sequence[str]) -> N
 
 def _read_frame(ref: FrameRef, header: Header, payload: memoryview, t_receive_ns: int) -> Frame:
     exposure_ms = finite(header, "exposure_ms")
-    a, b, c, d = listed(header, "affine_um", item_finite, 4)
-    x_um, y_um, z_um = listed(header, "stage_um", item_finite, 3)
-    x, y, w, h = listed(header, "roi_px", item_whole, 4)
-    sensor_w, sensor_h = listed(header, "sensor_px", item_whole, 2)
+    a, b, c, d = finites(header, "affine_um", 4)
+    x_um, y_um, z_um = finites(header, "stage_um", 3)
+    x, y, w, h = wholes(header, "roi_px", 4)
+    sensor_w, sensor_h = wholes(header, "sensor_px", 2)
     try:
         return Frame(
             **_identity(ref),
             pixels=_read_image(header, payload, ("|u1", "<u2")),
-            index=Index(*listed(header, "index", item_whole, 5)),
+            index=Index(*wholes(header, "index", 5)),
             roi_px=(x, y, w, h),
             sensor_px=(sensor_w, sensor_h),
             binning=whole(header, "binning", 1),
@@ -289,7 +292,7 @@ def _read_frame(ref: FrameRef, header: Header, payload: memoryview, t_receive_ns
 
 
 def _identity(ref: FrameRef) -> dict[str, Any]:
-    return {column.name: getattr(ref, column.name) for column in dataclasses.fields(ref)}
+    return {name: getattr(ref, name) for name in _IDENTITY}
 
 
 def _read_gap(ref: FrameRef, header: Header, _payload: memoryview, _t: int) -> Gap:

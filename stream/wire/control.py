@@ -21,7 +21,17 @@ from stream.frame import FrameRef
 from stream.metrics import MESSAGES_REFUSED
 from stream.wire.codec import alive_header, read_alive
 from stream.wire.header import Header, text, tree, unpack
-from stream.wire.link import CONTROL_TOPIC, SMALL_BYTES, Wake, bind, check_address, link_came, new_socket, note, watch_link
+from stream.wire.link import (
+    CONTROL_TOPIC,
+    SMALL_BYTES,
+    Wake,
+    bind,
+    check_address,
+    link_came,
+    new_socket,
+    note,
+    watch_link,
+)
 from stream.wire.messages import Alive
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ Header = dict[str, Any]
 _MAJOR = SCHEMA.split(".", maxsplit=1)[0]
 _DEEPEST = 16
 _ABSENT = object()
+_INT, _FLOAT, _STR = {int}, {float}, {str}
 T = TypeVar("T")
 
 
@@ -34,7 +35,7 @@ def unpack(data: bytes | memoryview) -> Header:
         header = msgpack.unpackb(data)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise Malformed(f"the header of {len(data)} bytes is no msgpack: {error}; is the sender cytoloop?") from error
-    if not isinstance(header, dict) or not all(isinstance(key, str) for key in header):
+    if type(header) is not dict or set(map(type, header)) != _STR:
         raise Malformed(f"the header is a {type(header).__name__}, not a map of names; is the sender cytoloop?")
     schema = text(header, "schema")
     if schema.split(".", maxsplit=1)[0] != _MAJOR:
@@ -69,15 +70,15 @@ def _plain_tree(value: Any, depth: int) -> Any:
 def text(header: Header, key: str) -> str:
     """Return a text. Raises Malformed, as every reader below does, naming the key and the value."""
     value = header.get(key, _ABSENT)
-    return value if isinstance(value, str) else _refuse(key, value, "text")
+    return value if type(value) is str else _refuse(key, value, "text")
 
 
 def whole(header: Header, key: str, least: int | None = None) -> int:
     """Return a whole number, at least ``least``."""
     value = header.get(key, _ABSENT)
-    if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
-        _refuse(key, value, "a whole number" if least is None else f"a whole number from {least}")
-    return int(value)
+    if type(value) is int and (least is None or value >= least):
+        return value
+    return int(_refuse(key, value, "a whole number" if least is None else f"a whole number from {least}"))
 
 
 def finite(header: Header, key: str) -> float:
@@ -90,13 +91,30 @@ def listed(header: Header, key: str, read: Callable[[str, Any], T], count: int |
     values = header.get(key, _ABSENT)
     if not isinstance(values, list) or (count is not None and len(values) != count):
         _refuse(key, values, "a list" if count is None else f"a list of {count}")
-    return tuple(read(key, value) for value in values)
+    return tuple([read(key, value) for value in values])
+
+
+def wholes(header: Header, key: str, count: int) -> tuple[int, ...]:
+    """Return ``count`` whole numbers; faster than reading one by one."""
+    values = header.get(key)
+    if type(values) is list and len(values) == count and set(map(type, values)) == _INT:
+        return tuple(values)
+    return listed(header, key, item_whole, count)
+
+
+def finites(header: Header, key: str, count: int) -> tuple[float, ...]:
+    """Return ``count`` finite numbers; faster than reading one by one."""
+    values: Any = header.get(key)
+    floats = type(values) is list and len(values) == count and set(map(type, values)) == _FLOAT
+    if floats and math.isfinite(sum(values)):
+        return tuple(values)
+    return listed(header, key, _finite, count)
 
 
 def tree(header: Header, key: str) -> Header:
     """Return a map from text to anything."""
     value = header.get(key, _ABSENT)
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+    if type(value) is not dict or not set(map(type, value)) <= _STR:
         _refuse(key, value, "a map of names")
     return dict(value)
 
@@ -112,9 +130,9 @@ def item_whole(key: str, value: Any) -> int:
 
 
 def _finite(key: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        _refuse(key, value, "a finite number")
-    return float(value)
+    if type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    return float(_refuse(key, value, "a finite number"))
 
 
 item_finite = _finite

@@ -39,6 +39,10 @@ class Losses:
     def arrived(self, ref: FrameRef) -> list[Lost]:
         """Return the losses before this frame that the publisher did not tell."""
         camera = self._of(ref.camera)
+        if (ref.seq, ref.epoch, ref.session, camera.told) == (camera.next_seq, camera.epoch, camera.session, 0):
+            camera.next_seq += 1
+            camera.refused = 0
+            return []
         first = not camera.session
         restarted = not first and camera.session != ref.session
         same_epoch = not restarted and camera.epoch == ref.epoch

@@ -78,7 +78,9 @@ class Outbox:
 
     def untold(self) -> Counter[Loss]:
         """Return the losses since the last call."""
-        told, self._untold = self._untold, Counter()
+        told = self._untold
+        if told:
+            self._untold = Counter()
         return told
 
     def abandon(self, reason: str) -> list[Loss]:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from stream.clock import Clock, now_ns
 from stream.errors import Malformed, UnknownSchema, WireError
 from stream.metrics import FRAMES_LOST, MESSAGES_REFUSED, QUEUE_DEPTH
 from stream.wire.header import Header, finite, item_text, listed, text, tree, unpack, whole
-from stream.wire.link import CONTROL_TOPIC, Wake, bind, new_socket, note
+from stream.wire.link import CONTROL_TOPIC, Wake, bind, new_socket, note, send_parts
 from stream.wire.messages import Message, MessageKind
 from stream.wire.policy import Loss, Outbox, Policy, deadline, latest, lossless
 
@@ -115,8 +115,8 @@ class Publisher:
             if self._ending is not None or self._closing:
                 return False
             for consumer in self._consumers.values():
-                if consumer.wants(message.topic):
-                    self._count_lost(consumer, consumer.outbox.offer(message))
+                if consumer.wants(message.topic) and (lost := consumer.outbox.offer(message)):
+                    self._count_lost(consumer, lost)
         self._wake.ring()
         return True
 
@@ -239,35 +239,39 @@ class Publisher:
         for consumer in tuple(self._consumers.values()):
             while consumer.credits and self._deliver_one(consumer):
                 pass
-            if self._ending is not None and not consumer.eos_sent and self._drained(consumer):
-                consumer.eos_sent = self._tell_lost(consumer) and self._post(
-                    consumer, note("eos", {"reason": self._ending})
-                )
+            if self._ending is not None and not consumer.eos_sent:
+                self._end(consumer, self._ending)
 
-    def _drained(self, consumer: Consumer) -> bool:
+    def _end(self, consumer: Consumer, reason: str) -> None:
+        """Say that nothing follows, once nothing waits."""
         with self._changed:
-            return not len(consumer.outbox)
+            if len(consumer.outbox):
+                return
+            untold = consumer.outbox.untold()
+        consumer.eos_sent = self._tell_lost(consumer, untold) and self._post(consumer, note("eos", {"reason": reason}))
 
     def _deliver_one(self, consumer: Consumer) -> bool:
         with self._changed:
             message, lost = consumer.outbox.take(self._clock())
-            self._count_lost(consumer, lost)
+            if lost:
+                self._count_lost(consumer, lost)
+            untold = consumer.outbox.untold() if message is not None else None
         if message is None:
             return False
         consumer.credits -= 1
         consumer.unanswered.append((message.kind, message.camera))
-        return self._tell_lost(consumer) and self._post(consumer, message.parts())
+        return self._tell_lost(consumer, untold) and self._post(consumer, message.parts())
 
-    def _tell_lost(self, consumer: Consumer) -> bool:
+    def _tell_lost(self, consumer: Consumer, untold: Mapping[Loss, int] | None) -> bool:
         """Tell the consumer what it will not see, right before what it sees next."""
-        with self._changed:
-            untold = consumer.outbox.untold()
+        if not untold:
+            return True
         dropped = [[kind, camera, reason, count] for (kind, camera, reason), count in untold.items()]
-        return not dropped or self._post(consumer, note("dropped", {"dropped": dropped}))
+        return self._post(consumer, note("dropped", {"dropped": dropped}))
 
     def _post(self, consumer: Consumer, parts: Iterable[bytes | memoryview]) -> bool:
         try:
-            self._router.send_multipart([consumer.identity, *parts], zmq.NOBLOCK, copy=False)
+            send_parts(self._router, [consumer.identity, *parts])
         except zmq.ZMQError as error:
             log.info("%s: consumer %s is gone: %s", self._node, consumer.name, error)
             with self._changed:

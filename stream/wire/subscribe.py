@@ -19,7 +19,7 @@ from stream.clock import Clock, now_ns
 from stream.errors import Malformed, UnknownSchema
 from stream.frame import Frame
 from stream.metrics import FRAMES_LOST, MESSAGES_REFUSED
-from stream.wire.codec import decode
+from stream.wire.codec import Part, decode
 from stream.wire.header import Header, item_text, item_whole, text, unpack
 from stream.wire.link import CONTROL_TOPIC, check_address, link_came, new_socket, note, watch_link
 from stream.wire.losses import Losses
@@ -28,6 +28,7 @@ from stream.wire.policy import Policy, lossless
 from stream.wire.publish import lost_stage
 
 log = logging.getLogger(__name__)
+_NOW = int(zmq.NOBLOCK)
 _BYE_LINGER_MS = 500
 
 
@@ -107,16 +108,14 @@ class Subscriber:
         """
         end_s = time.monotonic() + timeout_s
         while not self._ready:
+            if self._receive():  # before the monitor: what came before a link broke is still good
+                continue
+            self._give_credit()
             left_s = max(0.0, end_s - time.monotonic())
-            readable = dict(self._poller.poll(0))
-            if not readable and left_s:
-                self._give_credit()
-                readable = dict(self._poller.poll(math.ceil(left_s * 1e3)))
-            if self._dealer in readable:  # before the monitor: what came before a link broke is still good
-                self._receive()
-            elif self._monitor in readable:
+            readable = dict(self._poller.poll(math.ceil(left_s * 1e3)))
+            if self._monitor in readable and self._dealer not in readable:
                 self._link_changed()
-            else:
+            elif not readable:
                 return None
         return self._ready.popleft()
 
@@ -152,12 +151,22 @@ class Subscriber:
             self._away = True
             self._ready.append(Disconnected(self._session))
 
-    def _receive(self) -> None:
-        parts = self._dealer.recv_multipart(zmq.NOBLOCK, copy=False)
-        topic = parts[0].bytes
+    def _receive(self) -> bool:
+        """Take in one message, if one is there; return whether it was."""
+        try:
+            topic = self._dealer.recv(_NOW)
+        except zmq.Again:
+            return False
+        parts: list[Part] = [topic]
+        while self._dealer.getsockopt(zmq.RCVMORE):
+            parts.append(self._dealer.recv(_NOW, copy=len(parts) < 2))
+        self._take(topic, parts)
+        return True
+
+    def _take(self, topic: bytes, parts: Sequence[Part]) -> None:
         try:
             if topic == CONTROL_TOPIC:
-                self._understand(unpack(parts[-1].buffer))
+                self._understand(unpack(parts[-1]))
                 return
             self._owed += 1
             if self._owed >= self._batch:
@@ -166,8 +175,8 @@ class Subscriber:
         except (Malformed, UnknownSchema) as error:
             self._refuse(topic, error)
             return
-        if isinstance(item, Frame):
-            self._lost(self._losses.arrived(item.ref))
+        if isinstance(item, Frame) and (found := self._losses.arrived(item.ref)):
+            self._lost(found)
         self._ready.append(item)
 
     def _understand(self, header: Header) -> None:
