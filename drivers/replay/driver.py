@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -75,13 +75,14 @@ class ReplayDriver:
         self._camera = settings.name or "replay"
         self._run, self._session, self._epoch = run, session, first_epoch
         recording = open_recording(self._options.source, self._options.pattern)
-        self._planes = [plane for plane in recording.planes if self._wanted(plane)]
-        if not self._planes:
-            numbers = f"{recording.planes[0].frame} to {recording.planes[-1].frame}"
-            raise SourceError(f"{self._options.source}: none of its frames {numbers} is within {self._options.frames}")
+        try:
+            self._planes = self._wanted(recording.planes)
+            self._shape = self._first_pixels(recording).shape
+        except SourceError:
+            recording.close()
+            raise
         self._recording = recording
         self._pixel_um = self._options.pixel_um or recording.about.pixel_um or 1.0
-        self._shape = self._first_pixels(recording).shape
 
     def describe(self) -> Mapping[str, Any]:
         """Say what was opened: kind, frames, channels, size, what the recording says of time and scale."""
@@ -181,9 +182,13 @@ class ReplayDriver:
     def _numbers(self) -> list[int]:
         return list(dict.fromkeys(plane.frame for plane in self._planes))
 
-    def _wanted(self, plane: Plane) -> bool:
+    def _wanted(self, planes: Sequence[Plane]) -> list[Plane]:
         frames = self._options.frames
-        return frames is None or frames[0] <= plane.frame <= frames[1]
+        wanted = [plane for plane in planes if frames is None or frames[0] <= plane.frame <= frames[1]]
+        if not wanted:
+            numbers = f"{planes[0].frame} to {planes[-1].frame}"
+            raise SourceError(f"{self._options.source}: none of its frames {numbers} is within {frames}")
+        return wanted
 
     def _first_pixels(self, recording: Recording) -> Pixels:
         """Return the first image that can be read: a recording of another kind of image is refused before it runs."""

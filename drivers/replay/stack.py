@@ -27,20 +27,23 @@ class StackRecording:
 
     def __init__(self, path: Path) -> None:
         self._name = path.name
+        self._file = path.open("rb")
         try:
-            self._tiff = tifffile.TiffFile(path)
-            self._series = self._tiff.series[0]
-            stated = _stated(self._tiff)
+            self._understand(path)
         except Exception as error:  # parsers raise anything on torn files: the edge between them and the replay
+            self._file.close()
+            if isinstance(error, SourceError):
+                raise
             raise SourceError(f"{path}: not a readable TIFF: {type(error).__name__}: {error}") from error
-        axes = self._series.get_axes(squeeze=False) if hasattr(self._series, "get_axes") else self._series.axes
-        shape = self._series.get_shape(squeeze=False)
-        if "S" in axes and shape[axes.index("S")] == 1:
-            shape = tuple(size for size, axis in zip(shape, axes, strict=True) if axis != "S")
-            axes = axes.replace("S", "")
-        outer = name_axes(*_without_ones(axes, shape), str(path))
-        kept = [size for size, axis in zip(shape[:-2], axes[:-2], strict=True) if size > 1]
-        self._shape = tuple(kept)
+
+    def _understand(self, path: Path) -> None:
+        self._tiff = tifffile.TiffFile(self._file, name=path.name)
+        self._series = self._tiff.series[0]
+        stated = _stated(self._tiff)
+        axes, shape = self._series.axes, self._series.shape
+        kept = [i for i, size in enumerate(shape[:-2]) if size > 1]
+        outer = name_axes("".join(axes[i] for i in kept) + axes[-2:], str(path))
+        self._shape = tuple(shape[i] for i in kept)
         self.planes: Sequence[Plane] = planes_of(outer, self._shape, stated["channels"])
         self.about = About("tiff", stated["interval_ms"], stated["pixel_um"], {"axes": axes})
 
@@ -56,6 +59,7 @@ class StackRecording:
     def close(self) -> None:
         """Close the file."""
         self._tiff.close()
+        self._file.close()
 
     def _page(self, number: int) -> NDArray[Any]:
         pages = self._series.pages
@@ -71,11 +75,6 @@ class StackRecording:
         offset = self._series.dataoffset + number * size * self._series.dtype.itemsize
         data = self._tiff.filehandle.read_array(self._tiff.byteorder + self._series.dtype.char, size, offset)
         return np.asarray(data).reshape(self._series.shape[-2:])
-
-
-def _without_ones(axes: str, shape: Sequence[int]) -> tuple[str]:
-    kept = [axis for axis, size in zip(axes[:-2], shape[:-2], strict=True) if size > 1]
-    return ("".join(kept) + axes[-2:],)
 
 
 def _stated(tiff: tifffile.TiffFile) -> dict[str, Any]:

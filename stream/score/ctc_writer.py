@@ -122,7 +122,7 @@ class ResultWriter:
         return ended[-1] if ended else 0
 
     def _label_now(self, track_id: int, frame: int) -> int:
-        runs = self._runs.setdefault(track_id, [])
+        runs = self._runs.get(track_id, [])
         if runs and runs[-1].last == self._frame:
             runs[-1].last = frame
             return runs[-1].label
@@ -135,7 +135,7 @@ class ResultWriter:
                 f"frame {frame}: more than {MOST_LABELS} tracks; masks of the Cell Tracking Challenge have 16 bits. "
                 "Evaluate fewer frames at once, or a smaller field"
             )
-        runs.append(_Run(label, frame, frame))
+        self._runs[track_id] = [*runs, _Run(label, frame, frame)]
         return label
 
     def _relabelled(self, event: Event) -> Event:
