@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -23,6 +24,7 @@ from stream.score.ctc_writer import ResultWriter
 from stream.score.folder import no_divisions, score_folder
 from stream.stages import Driver, Moment
 
+_log = logging.getLogger(__name__)
 WAIT_S = 60.0
 """The longest that one image may take to read."""
 
@@ -118,7 +120,9 @@ def _frames(driver: Driver) -> Iterator[Frame | None]:
     while not isinstance(item := driver.next(WAIT_S), Ended):
         if item is None:
             raise SourceError(f"no image could be read for {WAIT_S:g} s; is the recording on a drive that answers?")
-        if not isinstance(item, Gap):
+        if isinstance(item, Gap):
+            _log.warning("%d frames of the recording are not there (%s): %s", item.missing, item.reason, item.detail)
+        else:
             yield item
     yield None
 

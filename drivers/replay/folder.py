@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drivers.replay.recording import About, Plane
 from stream.errors import SourceError
+from stream.frame import Index
 
 SUFFIXES = (".tif", ".tiff", ".png")
 
@@ -39,7 +40,8 @@ class FolderRecording:
             which = f"matches '{pattern}'" if pattern else "ends in " + ", ".join(SUFFIXES)
             raise SourceError(f"{folder}: no image in it {which}; name a folder of numbered images")
         words = _numbers(folder, files)
-        self.planes = [Plane(number, path) for number, path in sorted(zip(map(int, words), files, strict=True))]
+        numbered = sorted(zip(map(int, words), files, strict=True))
+        self.planes = [Plane(number, path, Index(t=t)) for t, (number, path) in enumerate(numbered)]
         self.about = About("folder", extra={"digits": min(map(len, words))})
 
     def read(self, plane: Plane) -> NDArray[Any]:

@@ -61,6 +61,7 @@ class ResultWriter:
         self._runs: dict[int, list[_Run]] = {}
         self._parents: dict[int, int] = {}
         self._last_word: dict[str, Event] = {}
+        self._mothers: dict[str, int] = {}
         self._frame: int | None = None
         self._highest = 0
         self._next_spare = MOST_LABELS
@@ -139,7 +140,11 @@ class ResultWriter:
         return label
 
     def _relabelled(self, event: Event) -> Event:
-        parent = self._run_before(event.parent_id, event.frame) or event.parent_id
+        """Name tracks as the masks do; the mother by her last label before the split, and alike in every revision."""
+        if event.event_id not in self._mothers:
+            before = self._run_before(event.parent_id, event.frame) if event.daughter_ids else 0
+            self._mothers[event.event_id] = before or self._label_at(event.parent_id, event.frame)
+        parent = self._mothers[event.event_id]
         daughters = tuple(self._label_at(daughter, event.frame) for daughter in event.daughter_ids)
         name = event_id(event.field, event.frame, event.kind, parent) if parent != event.parent_id else event.event_id
         return replace(event, event_id=name, parent_id=parent, daughter_ids=daughters)
