@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from models.divide.evidence import Daughters, Mothers, likelihood
+from models.divide.evidence import Mothers, likelihood
 from models.divide.past import PAST, Past, as_mothers, remember
-from models.track.measure import Bodies, bodies
+from models.track.measure import Bodies, bodies, daughters
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.event import Event, Status, event_id
@@ -200,10 +200,7 @@ class RuleDivider:
 def _best_pair(mother: Mothers, found: Bodies, cells: NDArray[np.int64]) -> float:
     one, two = np.triu_indices(len(cells), 1)
     mothers = mother.take(np.zeros(len(one), np.int64))
-    daughters = [
-        Daughters(found.centre_px[cells[i]], found.area_px[cells[i]], found.brightness[cells[i]]) for i in (one, two)
-    ]
-    return float(likelihood(mothers, daughters[0], daughters[1], found.typical_px).max())
+    return float(likelihood(mothers, daughters(found, cells[one], cells[two]), found.typical_px).max())
 
 
 def _rows_of(tracks: Tracks, ids: tuple[int, ...]) -> list[int]:

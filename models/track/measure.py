@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.divide.evidence import Daughters
 from models.track.compiled import compiled
 from stream.cells import Segmentation
 from stream.errors import StageError
@@ -80,19 +81,27 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
     least = int(cells.label[0]) if len(cells) else 0
     sums = _sums(labels, least, places(cells.label), len(cells), pixels, pace(typical_px))
     mean = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
-    return Bodies(centre, area, _relative(mean, labels, pixels), _roundness(sums), typical_px)
+    return Bodies(centre, area, _relative(mean, _ground(labels, pixels)), _roundness(sums), typical_px)
 
 
-def _relative(mean: Floats, labels: NDArray[np.int32], pixels: NDArray[Any]) -> Floats:
+def _ground(labels: NDArray[np.int32], pixels: NDArray[Any]) -> float:
+    step = max(1, int(np.sqrt(pixels.size / 10_000)))
+    between = pixels[::step, ::step][labels[::step, ::step] == 0]
+    return float(np.median(between if between.size else pixels[::step, ::step]))
+
+
+def _relative(mean: Floats, ground: float) -> Floats:
     if len(mean) == 0:
         return mean
     middle = float(np.median(mean))
-    step = max(1, int(np.sqrt(pixels.size / 10_000)))
-    behind = pixels[::step, ::step][labels[::step, ::step] == 0]
-    contrast = abs(middle - float(np.median(behind))) if behind.size else 0.0
     spread = 1.48 * float(np.median(np.abs(mean - middle)))
-    scale = max(contrast, spread, 1e-9)
-    return np.clip((mean - middle) / scale, -5.0, 5.0)
+    return np.clip((mean - middle) / max(abs(middle - ground), spread, 1e-9), -5.0, 5.0)
+
+
+def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
+    """Return pairs of cells, given by their rows in ``found``, as supposed daughters."""
+    pair = np.stack([one, two], axis=1)
+    return Daughters(found.centre_px[pair], found.area_px[pair], found.brightness[pair])
 
 
 def _roundness(sums: Floats) -> Floats:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.divide.evidence import Daughters, Mothers, likelihood
+from models.divide.evidence import Mothers, likelihood
 from models.track.links import Links
-from models.track.measure import Bodies
+from models.track.measure import Bodies, daughters
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -39,7 +39,7 @@ def splits(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: 
     row, one, two = _hypotheses(made, cell_of, len(found))
     if len(row) == 0:
         return []
-    p = likelihood(mothers.take(row), _daughters(found, one), _daughters(found, two), found.typical_px)
+    p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px)
     return _choose(row, one, two, p, mothers, found, least)
 
 
@@ -62,10 +62,6 @@ def _hypotheses(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, 
                 ones += [j] * (len(new) - k - 1)
                 twos += list(new[k + 1 :])
     return np.array(rows, np.int64), np.array(ones, np.int64), np.array(twos, np.int64)
-
-
-def _daughters(found: Bodies, row: Longs) -> Daughters:
-    return Daughters(found.centre_px[row], found.area_px[row], found.brightness[row])
 
 
 def _choose(
