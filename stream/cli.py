@@ -232,7 +232,7 @@ def evaluate(
     from stream.evaluate import evaluate as evaluate_source
 
     screen = Screen(json)
-    screen.result(evaluate_source(source, out, model=model, gt=gt, st=st))
+    screen.result(evaluate_source(source, out, model=model, gt=gt, st=st, progress=not json))
 
 
 @app.command()

@@ -129,7 +129,7 @@ class RecordSettings(Settings):
     cells: bool = True
     """Rows of the cells table in ``analysis.sqlite``."""
     labels: bool = False
-    """The label image of every frame, as ``labels/FIELD/maskNNN.tif``."""
+    """Label images, tracks and events of each field in ``labels/FIELD``, in Cell Tracking Challenge form."""
 
 
 class WatchSettings(Settings):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 import threading
 import webbrowser
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ from stream import examples, session
 from stream.album import Album
 from stream.config import load
 from stream.errors import CytoloopError
-from stream.facts import analysis
 from stream.facts.questions import summary
 from stream.picture import draw_summary
 from stream.supervisor import free_ports
@@ -76,24 +72,10 @@ def score(run_dir: Path) -> dict[str, Any]:
     truth = run_dir / "truth"
     if not fields or not (truth / "man_track.txt").is_file():
         return {"truth": 0, "found": 0, "f1": None}
-    res = fields[0]
-    found = _write_tracks(run_dir, res)
-    scored = score_folder(res, truth)
-    division = scored.pop("division")
-    true = _count_divisions(truth / "man_track.txt")
-    return {"truth": true, "found": found, **division, **{k: scored[k] for k in ("DET", "TRA") if k in scored}}
-
-
-def _write_tracks(run_dir: Path, res: Path) -> int:
-    """Write ``res_track.txt`` and ``events.jsonl`` beside the masks; return how many divisions were confirmed."""
-    with closing(sqlite3.connect(run_dir / analysis.FILE)) as facts:
-        rows = facts.execute("SELECT track_id, born, last, parent_id FROM tracks ORDER BY track_id").fetchall()
-        confirmed = facts.execute(
-            "SELECT count(DISTINCT event_id) FROM events WHERE kind = 'division' AND status = 'confirmed'"
-        ).fetchone()[0]
-    (res / "res_track.txt").write_text("".join(f"{a} {b} {c} {d}\n" for a, b, c, d in rows), encoding="utf-8")
-    shutil.copyfile(run_dir / "events.jsonl", res / "events.jsonl")
-    return int(confirmed)
+    scored = score_folder(fields[0], truth)
+    found = _count_divisions(fields[0] / "res_track.txt")
+    figures = {name: scored[name] for name in ("DET", "TRA")}
+    return {"truth": _count_divisions(truth / "man_track.txt"), "found": found, **scored["division"], **figures}
 
 
 def _count_divisions(path: Path) -> int:

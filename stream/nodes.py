@@ -10,12 +10,15 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream.config import Configuration
 from stream.errors import ConfigError, CytoloopError, DriverError, PolicyError
 from stream.supervisor import CONFIG_EXIT
 from stream.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from stream.score.ctc_writer import ResultWriter
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,7 @@ def _run(name: str, config: Configuration, around: Surroundings) -> None:
             config,
             around,
             lambda on_dropped: PolicyRunner(policies, config.feedback.budget_ms, on_dropped=on_dropped).offer,
+            _result_writer,
         )
     elif name == "watch":
         from stream.watch import node as watch
@@ -90,6 +94,12 @@ def _run(name: str, config: Configuration, around: Surroundings) -> None:
         watch.run(config, around)
     else:
         raise ConfigError(f"no node is called '{name}'; known: {', '.join(NAMES)}")
+
+
+def _result_writer(folder: Path) -> ResultWriter:
+    from stream.score.ctc_writer import ResultWriter
+
+    return ResultWriter(folder)
 
 
 def _end_with_parent(stop: threading.Event) -> None:

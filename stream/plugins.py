@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,15 @@ from typing import Any, Literal
 from stream.errors import ConfigError
 
 Group = Literal["drivers", "denoisers", "segmenters", "trackers", "dividers", "policies"]
+
+_ONE: dict[Group, str] = {
+    "drivers": "driver",
+    "denoisers": "denoiser",
+    "segmenters": "segmenter",
+    "trackers": "tracker",
+    "dividers": "divider",
+    "policies": "policy",
+}
 
 
 def names(group: Group) -> list[str]:
@@ -44,26 +54,27 @@ def load(group: Group, name: str, base: Path | None = None) -> Any:
         known = names(group)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}, or file.py:Name"
-        raise ConfigError(f"no {group[:-1]} is called '{name}'; {hint}")
+        raise ConfigError(f"no {_ONE[group]} is called '{name}'; {hint}")
     try:
         return found[0].load()
     except ImportError as error:
-        raise ConfigError(f"{group[:-1]} '{name}' needs a package that is not installed: {error}") from error
+        raise ConfigError(f"{_ONE[group]} '{name}' needs a package that is not installed: {error}") from error
 
 
 def _from_file(group: Group, name: str, base: Path | None) -> Any:
     file, _, attribute = name.rpartition(":")
     path = (base or Path()) / file
     if not path.is_file():
-        raise ConfigError(f"{group[:-1]} '{name}': no file {path}")
+        raise ConfigError(f"{_ONE[group]} '{name}': no file {path}")
     spec = importlib.util.spec_from_file_location(f"cytoloop_user_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{group[:-1]} '{name}': {path} is no Python file")
+        raise ConfigError(f"{_ONE[group]} '{name}': {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up while it is imported
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # a user's file may raise anything while it is imported
-        raise ConfigError(f"{group[:-1]} '{name}': {path} fails on import: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{_ONE[group]} '{name}': {path} fails on import: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
-        raise ConfigError(f"{group[:-1]} '{name}': {path} defines no '{attribute}'")
+        raise ConfigError(f"{_ONE[group]} '{name}': {path} defines no '{attribute}'")
     return getattr(module, attribute)

@@ -11,8 +11,8 @@ from typing import Any
 from stream.analyse.chain import STAGES, Decision
 from stream.analyse.commander import Commander
 from stream.analyse.gather import Gather
-from stream.analyse.masks import MaskFiles
 from stream.analyse.pipeline import Drained, Failed, Pipeline
+from stream.analyse.results import ResultFiles
 from stream.clock import HOST, now_ns
 from stream.config import Configuration
 from stream.event import Event
@@ -46,11 +46,11 @@ class Analysis:
         control: ControlClient,
         results: Publisher,
         facts: AnalysisFacts,
-        masks: MaskFiles | None,
+        files: ResultFiles | None,
     ) -> None:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
-        self._facts, self._masks = facts, masks
+        self._facts, self._files = facts, files
         self._gather = Gather(config.chain)
         self._received: FrameRef | None = None
         self._decided: FrameRef | None = None
@@ -127,8 +127,8 @@ class Analysis:
         self._facts.decided(
             frame, decided_ns, same_host=same_host, missed=moment.missed, cells=cells, tracks=decision.tracks
         )
-        if self._masks is not None:
-            self._masks.put(frame.field, frame.frame, decision.segmentation.labels)
+        if self._files is not None:
+            self._files.decided(frame.field, frame.frame, decision.segmentation, decision.tracks, events)
         if frame.field not in self._choices:
             self._note_choice(frame.field)
 
@@ -178,6 +178,8 @@ class Analysis:
             events = [replace(event, ref=last.ref if last else None) for event in chain.finish()]
             for event in events:
                 self._record(event)
+            if self._files is not None:
+                self._files.said(field, events)
             if events and last is not None:
                 self._results.send(encode_events(last.ref, events, last.stamps))
         self._note_answers()

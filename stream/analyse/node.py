@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from stream import metrics
 from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Chain, warm
 from stream.analyse.commander import Commander, Offer, OnDropped
-from stream.analyse.masks import MaskFiles
 from stream.analyse.pipeline import Pipeline
+from stream.analyse.results import ResultFiles, Writer
 from stream.config import Configuration
 from stream.facts.analysis import AnalysisFacts
 from stream.surroundings import Surroundings
@@ -27,8 +28,21 @@ log = logging.getLogger(__name__)
 _WARM_SHAPE = (512, 512)
 
 
-def run(config: Configuration, around: Surroundings, ask_policies: Callable[[OnDropped], Offer]) -> None:
-    """Run the analyse node; ``ask_policies`` makes what asks them, given whom to tell of dropped wishes."""
+def run(
+    config: Configuration,
+    around: Surroundings,
+    ask_policies: Callable[[OnDropped], Offer],
+    make_writer: Callable[[Path], Writer],
+) -> None:
+    """Run the analyse node.
+
+    Parameters
+    ----------
+    ask_policies
+        Makes what asks the policies, given whom to tell of dropped wishes.
+    make_writer
+        Makes what writes one field's results into a folder.
+    """
     watch, wire, chain = config.watch, config.wire, config.chain
     if watch.metrics:
         around.report("metrics", metrics.serve("analyse", watch.host, watch.analyse_port))
@@ -48,8 +62,8 @@ def run(config: Configuration, around: Surroundings, ask_policies: Callable[[OnD
     frames = Subscriber(wire.frames, ["frame/"], name="analyse", policy=lossless(), credits=wire.credits)
     pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
     commander = Commander(ask_policies(facts.dropped), facts, control.submit, config.feedback.max_age_ms)
-    masks = MaskFiles(around.run_dir / "labels") if config.record.labels else None
-    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, masks)
+    files = ResultFiles(around.run_dir / "labels", make_writer) if config.record.labels else None
+    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, files)
     try:
         control.ready()
         around.report("ready", {"results": results.address})
@@ -58,6 +72,6 @@ def run(config: Configuration, around: Surroundings, ask_policies: Callable[[OnD
         frames.close()
         control.close()
         results.close()
-        if masks is not None:
-            masks.close()
+        if files is not None:
+            files.close()
         facts.close()

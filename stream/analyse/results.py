@@ -1,0 +1,77 @@
+"""Keeps what was decided of every frame beside the run, field by field, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from stream.cells import Segmentation
+from stream.errors import StoreError
+from stream.event import Event
+from stream.lineage import Tracks
+from stream.metrics import FRAMES_LOST
+
+log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Writes one field's masks, events and tracks (``stream.score.ctc_writer.ResultWriter``)."""
+
+    def decided(self, frame: int, segmentation: Segmentation, tracks: Tracks, events: Iterable[Event]) -> None: ...
+    def said(self, events: Iterable[Event]) -> None: ...
+    def close(self) -> None: ...
+
+
+_Item = tuple[str, Callable[[Writer], None]]
+
+
+class ResultFiles:
+    """Writes ``labels/FIELD/`` in the form of the Cell Tracking Challenge.
+
+    A disk that cannot keep up loses whole frames there, counted as ``results``/``overflow``; the analysis never waits.
+    """
+
+    def __init__(self, folder: Path, make_writer: Callable[[Path], Writer], queue_frames: int = 128) -> None:
+        self._folder, self._make = folder, make_writer
+        self._queue: queue.Queue[_Item | None] = queue.Queue(queue_frames)
+        self._writers: dict[str, Writer] = {}
+        self._thread = threading.Thread(target=self._run, name="results", daemon=True)
+        self._thread.start()
+
+    def decided(
+        self, field: str, frame: int, segmentation: Segmentation, tracks: Tracks, events: Iterable[Event]
+    ) -> None:
+        """Hand over one decided frame."""
+        self._put(field, lambda writer: writer.decided(frame, segmentation, tracks, events))
+
+    def said(self, field: str, events: Iterable[Event]) -> None:
+        """Hand over events that belong to no new frame."""
+        self._put(field, lambda writer: writer.said(events))
+
+    def close(self) -> None:
+        """Write what waits and the tracks, then end."""
+        self._queue.put(None)
+        self._thread.join(60)
+
+    def _put(self, field: str, write: Callable[[Writer], None]) -> None:
+        try:
+            self._queue.put_nowait((field, write))
+        except queue.Full:
+            FRAMES_LOST.labels("results", "overflow").inc()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            field, write = item
+            try:
+                if field not in self._writers:
+                    self._writers[field] = self._make(self._folder / field.replace(":", "_"))
+                write(self._writers[field])
+            except StoreError as error:
+                FRAMES_LOST.labels("results", "refused").inc()
+                log.error("%s", error)
+        for writer in self._writers.values():
+            writer.close()
