@@ -20,6 +20,7 @@ from drivers.micromanager.owner import Owner
 from drivers.micromanager.producer import FrameHook, Identity, Producer, no_hook
 from drivers.micromanager.rig import Rig
 from drivers.micromanager.stream_mode import StreamMode
+from drivers.micromanager.unload import unload
 from stream import config
 from stream.clock import now_ns
 from stream.command import ACTION_KINDS, Command
@@ -181,7 +182,7 @@ class MicroManagerDriver(Generic[Options]):
         try:
             return Rig(core, options)
         except BaseException:
-            core.unloadAllDevices()
+            unload(core)
             raise
 
     def _opened(self) -> Rig:

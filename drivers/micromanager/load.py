@@ -8,6 +8,7 @@ from pymmcore_plus import CMMCorePlus, find_micromanager
 
 from drivers.micromanager.calls import device_calls
 from drivers.micromanager.options import MicroManagerOptions
+from drivers.micromanager.unload import unload
 from stream.errors import ConfigError, DriverError
 
 _DEMO = "MMConfig_demo.cfg"
@@ -32,7 +33,7 @@ def load_core(options: MicroManagerOptions) -> CMMCorePlus:
         with device_calls(f"{cfg} with the device adapters in {', '.join(folders)}"):
             core.loadSystemConfiguration(cfg)
     except DriverError:
-        core.unloadAllDevices()
+        unload(core)
         raise
     return core
 

@@ -8,11 +8,12 @@ from typing import Any
 import pymmcore_plus
 from pymmcore_plus import CMMCorePlus
 
-from drivers.micromanager.calls import DEVICE_ERRORS, device_calls
+from drivers.micromanager.calls import device_calls
 from drivers.micromanager.camera import Camera
 from drivers.micromanager.devices import Channels, Light, Stage
 from drivers.micromanager.options import MicroManagerOptions, PropertyName, property_name
 from drivers.micromanager.timeline import State
+from drivers.micromanager.unload import unload
 from stream.config import PlanSettings
 from stream.errors import DriverError, Refused
 
@@ -89,10 +90,7 @@ class Rig:
         """Darken the sample and unload the devices."""
         self.darken()
         self.stage.halt()
-        try:
-            self.core.unloadAllDevices()
-        except DEVICE_ERRORS:
-            _log.exception("the devices did not unload")
+        unload(self.core)
 
     def describe(self) -> dict[str, Any]:
         """Say what is there."""
