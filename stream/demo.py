@@ -70,12 +70,12 @@ def score(run_dir: Path) -> dict[str, Any]:
 
     fields = sorted(path for path in (run_dir / "labels").glob("*") if path.is_dir())
     truth = run_dir / "truth"
-    if not fields or not (truth / "man_track.txt").is_file():
+    if not fields or not (truth / "TRA" / "man_track.txt").is_file():
         return {"truth": 0, "found": 0, "f1": None}
     scored = score_folder(fields[0], truth)
     found = _count_divisions(fields[0] / "res_track.txt")
     figures = {name: scored[name] for name in ("DET", "TRA")}
-    return {"truth": _count_divisions(truth / "man_track.txt"), "found": found, **scored["division"], **figures}
+    return {"truth": _count_divisions(truth / "TRA" / "man_track.txt"), "found": found, **scored["division"], **figures}
 
 
 def _count_divisions(path: Path) -> int:

@@ -161,7 +161,7 @@ def _with_truth(config: Configuration, run_dir: Path) -> Configuration:
     camera = config.camera
     if camera.driver != "virtual" or "truth_dir" in camera.options:
         return config
-    options = {**camera.options, "truth_dir": str(run_dir / "truth")}
+    options = {**camera.options, "truth_dir": str(run_dir / "truth" / "TRA")}
     return config.model_copy(update={"camera": camera.model_copy(update={"options": options})})
 
 

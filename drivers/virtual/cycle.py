@@ -1,7 +1,7 @@
 """The life of a cell as a record of numbers: phases, how long they last, and the columns of the population.
 
 A division is true from the moment when the two sister plates stand ``SPLIT_UM`` apart, centre to centre: between plates
-of about 3.3 µm that leaves a dark gap of about 1.3 µm, which is when a person begins to see two objects.
+of about 3.3 µm that leaves a dark gap of about 1.5 µm, which is when a person sees two objects.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-SPLIT_UM = 4.6
+SPLIT_UM = 5.2
 """Distance of the sister plates, centre to centre, at which mother becomes two daughters."""
 PARTED_UM = 17.0
 """Distance at which the daughters stop being pushed apart."""

@@ -65,9 +65,10 @@ def _depth(lobe: NDArray[np.float64], dx: float, dy: float) -> tuple[float, floa
     p = u / long_um
     bent = v - lobe[7] * long_um * (p * p - 0.33)
     q = bent / short_um
-    r = np.sqrt(p * p + q * q)
-    if r > 1.6:
+    r = p * p + q * q
+    if r > 1.8:
         return -1e3, r, u, v
+    r = np.sqrt(r)
     outline, slope = 1.0, 1.0 / short_um
     if r > 1e-3:
         c, s = p / r, q / r
@@ -75,6 +76,15 @@ def _depth(lobe: NDArray[np.float64], dx: float, dy: float) -> tuple[float, floa
         outline += lobe[10] * (4 * c * c * c - 3 * c) + lobe[11] * (3 * s - 4 * s * s * s)
         slope = np.sqrt((c / long_um) ** 2 + (s / short_um) ** 2)
     return (outline - r) / slope, r / outline, u, v
+
+
+@compiled
+def _reach(lobe: NDArray[np.float64]) -> tuple[float, float]:
+    """How far a lobe may reach along x and y in µm: its turned ellipse, a margin for its outline, and its bend."""
+    along, across = lobe[3] * 1.27, lobe[4] * 1.27 + abs(lobe[7]) * lobe[3]
+    wide = np.sqrt((along * lobe[5]) ** 2 + (across * lobe[6]) ** 2)
+    high = np.sqrt((along * lobe[6]) ** 2 + (across * lobe[5]) ** 2)
+    return wide, high
 
 
 @compiled
@@ -102,10 +112,10 @@ def draw_nuclei(
     height, width = image.shape
     for k in range(len(lobes)):
         lobe = lobes[k]
-        reach = (1.3 * max(lobe[3], lobe[4]) + abs(lobe[7]) * lobe[3]) / pixel + 1.5
+        wide, high = _reach(lobe)
         column, row = (lobe[1] - x0) / pixel, (lobe[2] - y0) / pixel
-        i0, i1 = _span(row, reach, height)
-        j0, j1 = _span(column, reach, width)
+        i0, i1 = _span(row, high / pixel + 1.5, height)
+        j0, j1 = _span(column, wide / pixel + 1.5, width)
         level = lobe[12] / (np.pi * lobe[3] * lobe[4])
         for i in range(i0, i1):
             for j in range(j0, j1):
@@ -114,8 +124,9 @@ def draw_nuclei(
                 if cover <= 0.0:
                     continue
                 tu, tv = u / texel + lobe[14] * 8.0, v / texel + lobe[15] * 8.0
-                quiet, rough = _texel(calm, tu, tv), _texel(coarse, tu, tv)
-                grain = quiet + lobe[13] * (rough - quiet)
+                grain = _texel(calm, tu, tv)
+                if lobe[13] > 0.01:
+                    grain += lobe[13] * (_texel(coarse, tu, tv) - grain)
                 dome = 1.12 - 0.24 * min(r * r, 1.0)
                 image[i, j] += np.float32(min(cover, 1.0) * level * dome * grain)
 
@@ -125,17 +136,16 @@ def draw_bodies(
     image: Floats, lobes: NDArray[np.float64], x0: float, y0: float, pixel: float, calm: Floats, texel: float,
     shade: float,
 ) -> None:  # fmt: skip
-    """Add each lobe's cell body to ``image``: a soft mound, flat while spread, steep while round.
+    """Draw each lobe's cell body: a soft mound, flat while spread, steep while round; where two lie, the higher one.
 
-    ``shade`` is what a round body adds relative to a spread one: above 0 in fluorescence, below 0 in phase contrast.
+    ``shade`` is what a round body gives relative to a spread one: above 1 in fluorescence, below 0 in phase contrast.
     """
     height, width = image.shape
     for k in range(len(lobes)):
         lobe = lobes[k]
         whole = 1.0 - lobe[17]
-        along = lobe[16] * (1.0 + 0.25 * whole)
-        across = lobe[16] * (1.0 - 0.2 * whole)
-        reach = 1.25 * along / pixel
+        along, across = lobe[16] * (1.0 + 0.3 * whole), lobe[16] * (1.0 - 0.1 * whole)
+        reach = 1.5 * along / pixel
         column, row = (lobe[1] - x0) / pixel, (lobe[2] - y0) / pixel
         i0, i1 = _span(row, reach, height)
         j0, j1 = _span(column, reach, width)
@@ -144,14 +154,21 @@ def draw_bodies(
             for j in range(j0, j1):
                 dx, dy = (j - column) * pixel, (i - row) * pixel
                 u, v = lobe[5] * dx + lobe[6] * dy, -lobe[6] * dx + lobe[5] * dy
-                ragged = 1.0 + 2.0 * whole * (lobe[8] * u * v / (along * across) + lobe[10] * u / along)
-                r2 = ((u / along) ** 2 + (v / across) ** 2) * ragged
-                if r2 >= 1.4:
+                p, q = u / along, v / across
+                r2 = p * p + q * q
+                if r2 >= 2.2:
                     continue
-                edge = max(1.0 - r2 / 1.4, 0.0)
-                grain = _texel(calm, u / texel * 0.6 + lobe[15] * 8.0, v / texel * 0.6 + lobe[14] * 8.0)
-                hollow = 1.0 - 0.45 * whole * np.exp(-2.0 * ((u / lobe[3]) ** 2 + (v / lobe[4]) ** 2))
-                image[i, j] += np.float32(level * edge * (0.6 + 0.4 * grain) * hollow)
+                grain = _texel(calm, u / texel * 0.4 + lobe[15] * 8.0, v / texel * 0.4 + lobe[14] * 8.0)
+                # Spread cells have ragged corners, and a rough surface.
+                corners = lobe[9] * p * q + lobe[10] * p * (p * p - 3 * q * q) + lobe[11] * q * (q * q - 3 * p * p)
+                edge = 1.0 - r2 * max(1.0 + whole * (6.0 * corners + 0.5 * (grain - 1.0)), 0.5)
+                if edge <= 0.0:
+                    continue
+                hollow = 1.0 - 0.4 * whole * np.exp(-2.0 * ((u / lobe[3]) ** 2 + (v / lobe[4]) ** 2))
+                mound = whole * min(2.5 * edge, 1.0) * (0.55 + 0.45 * edge) + lobe[17] * np.sqrt(edge)
+                value = level * mound * (1.0 + 0.8 * whole * (grain - 1.0)) * hollow
+                if abs(value) > abs(image[i, j]):
+                    image[i, j] = np.float32(value)
 
 
 @compiled
@@ -167,10 +184,11 @@ def mark(
     area = np.zeros(len(lobes))
     for k in range(len(lobes)):
         lobe = lobes[k]
-        reach = (1.3 * max(lobe[3], lobe[4]) + abs(lobe[7]) * lobe[3]) / pixel + 1.5
+        wide, high = _reach(lobe)
+        wide, high = wide / pixel + 1.5, high / pixel + 1.5
         column, row = (lobe[1] - x0) / pixel, (lobe[2] - y0) / pixel
-        for i in range(int(np.floor(row - reach)), int(np.ceil(row + reach)) + 1):
-            for j in range(int(np.floor(column - reach)), int(np.ceil(column + reach)) + 1):
+        for i in range(int(np.floor(row - high)), int(np.ceil(row + high)) + 1):
+            for j in range(int(np.floor(column - wide)), int(np.ceil(column + wide)) + 1):
                 depth = _depth(lobe, (j - column) * pixel, (i - row) * pixel)[0]
                 if depth < 0.0:
                     continue

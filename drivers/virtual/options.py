@@ -32,7 +32,7 @@ class VirtualOptions(MicroManagerOptions):
     """Side of a sensor pixel in the specimen."""
     minutes_per_second: float = Field(default=12.0, gt=0)
     """Specimen minutes that pass in a second of the camera's schedule; at 100 ms a frame is 1.2 minutes."""
-    cycle_min: float = Field(default=2000.0, gt=120)
+    cycle_min: float = Field(default=2400.0, gt=120)
     """Mean cell cycle in minutes; individuals vary by 15 %."""
     mitosis_pace: float = Field(default=1.0, gt=0.1)
     """Stretches every phase of mitosis (1: about 37 minutes from rounding to two young nuclei)."""

@@ -21,6 +21,8 @@ Lobes = NDArray[np.float64]
 PLATE_UM = (5.9, 2.0)
 """Half length and half thickness of a metaphase plate."""
 SISTER_UM = (5.2, 1.65)
+BEND = 0.22
+"""Sister plates curve around their poles: by this part of their half length."""
 YOUNG_UM = (4.8, 2.9)
 """Half axes of a nucleus at the end of telophase."""
 
@@ -75,7 +77,7 @@ def _one_each(cells: Population, nucleus_um: float) -> Lobes:
     columns["body"] = np.select(
         [phase == Phase.TELOPHASE, mitosis], [7.5, 10.0], 16.0 - 7.0 * np.exp(-cells["clock_min"] / 60.0)
     )
-    columns["bend"] = np.where(phase == Phase.TELOPHASE, 0.35 * (1.0 - part), 0.0) * np.where(
+    columns["bend"] = np.where(phase == Phase.TELOPHASE, BEND * (1.0 - part), 0.0) * np.where(
         np.sin(cells["axis"] - cells["theta"]) > 0, 1.0, -1.0
     )
     for name, values in columns.items():
@@ -130,7 +132,7 @@ def _sisters(table: Lobes, part: NDArray[np.float64]) -> Lobes:
     pair[:, COLUMN["x"]] -= offset * pair[:, COLUMN["sin"]]
     pair[:, COLUMN["y"]] += offset * pair[:, COLUMN["cos"]]
     pair[:, COLUMN["light"]] /= 2
-    pair[:, COLUMN["bend"]] = 0.35 * sign * np.repeat(part, 2)
+    pair[:, COLUMN["bend"]] = BEND * sign * np.repeat(part, 2)
     return pair
 
 

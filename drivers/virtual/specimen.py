@@ -15,7 +15,7 @@ from drivers.virtual import kernels
 from drivers.virtual.cycle import CELL, MINUTES, MITOSIS_MIN, PARTED_UM, SPLIT_UM, Phase, Population
 from drivers.virtual.options import VirtualOptions
 
-STEP_MIN = 0.2
+STEP_MIN = 0.3
 PERSISTENCE_MIN = 30.0
 SETTLE_MIN = 90.0
 MINUTES_PER_DAY = 1440.0

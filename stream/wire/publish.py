@@ -280,13 +280,16 @@ class Publisher:
         return True
 
     def _beat(self) -> None:
-        """Notice consumers whose link was given up: a send to them fails."""
+        """Notice consumers whose link was given up, since a send to them fails; tell losses that nothing follows."""
         if time.monotonic() < self._beat_due_s:
             return
         self._beat_due_s = time.monotonic() + self._heartbeat_ms / 1e3
         for consumer in tuple(self._consumers.values()):
             QUEUE_DEPTH.labels(f"wire:{consumer.name}").set(len(consumer.outbox))
-            self._post(consumer, note("beat", {}))
+            with self._changed:
+                untold = consumer.outbox.untold()
+            if self._tell_lost(consumer, untold):
+                self._post(consumer, note("beat", {}))
 
     def _forget(self, identity: bytes, why: str) -> None:
         """Take a consumer off the books, with the lock held; what it leaves is lost unless it said bye."""

@@ -106,6 +106,8 @@ class Subscriber:
 
         A message that cannot be decoded is counted and skipped.
         """
+        if self._owed >= self._batch:
+            self._give_credit()
         end_s = time.monotonic() + timeout_s
         while not self._ready:
             if self._receive():  # before the monitor: what came before a link broke is still good
@@ -169,8 +171,6 @@ class Subscriber:
                 self._understand(unpack(parts[-1]))
                 return
             self._owed += 1
-            if self._owed >= self._batch:
-                self._give_credit()
             item = decode(parts, t_receive_ns=self._clock())
         except (Malformed, UnknownSchema) as error:
             self._refuse(topic, error)

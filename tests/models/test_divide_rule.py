@@ -134,7 +134,7 @@ def test_foreign_state_and_options_are_refused():
 def score(middle=0.0, half=5.0, area=(150.0, 150.0), mother_area=314.0):
     place = np.array([[50.0, 50.0]])
     past = np.full((1, DEPTH), mother_area)
-    mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, past * 0 + 0.7, past * 0 + 0.95, np.array([9]))
+    mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, past * 0 + 0.2, past * 0 + 0.8, np.array([9]))
     centres = np.array([[[50.0 + middle, 50.0 + half], [50.0 + middle, 50.0 - half]]])
     pair = Daughters(centres, np.array([area]), np.full((1, 2), 0.5))
     return float(likelihood(mother, pair, 20.0)[0])
