@@ -1,0 +1,1 @@
+"""Denoising: what comes from the camera, with less noise and nothing invented."""
