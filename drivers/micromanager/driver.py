@@ -134,7 +134,7 @@ class MicroManagerDriver(Generic[Options]):
         if plan.mode == "stream":
             mode = StreamMode(rig, producer, self._outbox, plan, self._owner.wake)
         else:
-            mode = MdaMode(rig, producer, self._outbox, plan, self._owner.post)
+            mode = MdaMode(rig, producer, self._outbox, plan, self._owner.wake)
         self._patience_s = _STOP_S + (plan.exposure_ms + rig.options.snap_timeout_ms) / 1e3
         self._owner.ask(mode.start, _LOAD_S)
         self._commands = Commands(rig, mode, self._camera)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,21 +43,15 @@ class EventRunner:
     ----------
     core
         Its engine is told to leave hardware sequencing and restoring of positions alone.
-    on_done
-        Called in the runner's thread with the event and its images; must only enqueue.
-    on_death
-        Called in the runner's thread when it ends unasked, with the reason; must only enqueue.
+    wake
+        Called in the runner's thread when :meth:`take_done` or :meth:`take_death` has something; must only enqueue.
     """
 
-    def __init__(
-        self,
-        core: CMMCorePlus,
-        on_done: Callable[[MDAEvent, tuple[Arrival, ...]], None],
-        on_death: Callable[[str], None],
-    ) -> None:
+    def __init__(self, core: CMMCorePlus, wake: Callable[[], None]) -> None:
         self._core = core
-        self._on_done = on_done
-        self._on_death = on_death
+        self._wake = wake
+        self._done: deque[tuple[Arrival, ...]] = deque()
+        self._deaths: deque[str] = deque()
         self._events: queue.Queue[MDAEvent | None] = queue.Queue(1)
         self._closing = threading.Event()
         self._arrivals: list[Arrival] = []
@@ -102,6 +97,14 @@ class EventRunner:
             self._thread = None
         return True
 
+    def take_done(self) -> tuple[Arrival, ...] | None:
+        """Return what the event that is done gave, once; None: no event is done."""
+        return self._done.popleft() if self._done else None
+
+    def take_death(self) -> str | None:
+        """Return why the run ended unasked, once."""
+        return self._deaths.popleft() if self._deaths else None
+
     @property
     def alive(self) -> bool:
         """Whether the thread runs."""
@@ -115,7 +118,8 @@ class EventRunner:
             _log.exception("the run of events failed")
             reason = f"the run of events failed: {error}"
         if not self._closing.is_set():
-            self._on_death(reason)
+            self._deaths.append(reason)
+            self._wake()
 
     def _source(self) -> Iterator[MDAEvent]:
         """Yield events until closed; never waits without end, so that the thread can always be joined."""
@@ -129,7 +133,8 @@ class EventRunner:
             yield event
             arrivals = tuple(self._arrivals)
             self._arrivals.clear()
-            self._on_done(event, arrivals)
+            self._done.append(arrivals)
+            self._wake()
 
     def _frame_ready(self, pixels: NDArray[Any], event: MDAEvent, metadata: Mapping[str, Any]) -> None:
         popped_ns = now_ns()

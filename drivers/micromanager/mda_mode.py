@@ -35,8 +35,8 @@ class MdaMode:
         The devices, and where frames go.
     plan
         Positions, channels, interval, exposure and number of time points.
-    post
-        Runs a job soon in the thread of the core's owner; callable from any thread.
+    wake
+        Has :meth:`due` called soon, from any thread.
     """
 
     name = "mda"
@@ -47,18 +47,14 @@ class MdaMode:
         producer: Producer,
         outbox: Outbox,
         plan: PlanSettings,
-        post: Callable[[Callable[[], None]], None],
+        wake: Callable[[], None],
     ) -> None:
         options = rig.options
         self._rig = rig
         self._producer = producer
         self._outbox = outbox
         self._plan = plan
-        self._runner = EventRunner(
-            rig.core,
-            lambda event, arrivals: post(lambda: self._done(arrivals)),
-            lambda reason: post(lambda: self._died(reason)),
-        )
+        self._runner = EventRunner(rig.core, wake)
         self._restarts = Restarts(options.restart_limit, options.restart_window_s, options.backoff_ms)
         self._table = Timetable(plan, now_ns())
         self._exposure_ms = plan.exposure_ms
@@ -83,6 +79,7 @@ class MdaMode:
 
     def due(self) -> float:
         """Issue the next event when its time has come; give up one whose frame never comes."""
+        self._look()
         if self._outbox.ended:
             return _IDLE_S
         if self._flight is not None:
@@ -178,6 +175,7 @@ class MdaMode:
         try:
             self._close_runner()
         finally:
+            self._land(self._runner.take_done())
             self._rig.darken()
             self._outbox.end(reason)
             self._release_deferred()
@@ -207,22 +205,35 @@ class MdaMode:
         flight.deadline_ns += round(limit_ms * 1e6)
         return limit_ms / 1e3
 
-    def _done(self, arrivals: tuple[Arrival, ...]) -> None:
+    def _look(self) -> None:
+        """See what the runner has for us."""
+        arrivals, death = self._runner.take_done(), self._runner.take_death()
+        if arrivals is not None:
+            self._land(arrivals)
+        if death is not None:
+            self._died(death)
+        self._release_deferred()
+
+    def _land(self, arrivals: tuple[Arrival, ...] | None) -> None:
         """Hand over what an event gave: its frame, or the gap at exactly its place."""
         flight, self._flight = self._flight, None
-        if flight is not None and not flight.given_up and not self._outbox.ended:
-            if arrivals:
-                self._deliver(flight, arrivals[0])
-            else:
-                self._missing(flight.shot.index, "the event ended without an image")
-        self._release_deferred()
+        if flight is None or flight.given_up:
+            return
+        if arrivals:
+            self._deliver(flight, arrivals[0])
+        else:
+            self._missing(flight.shot.index, "the event ended without an image")
 
     def _deliver(self, flight: Flight, arrival: Arrival) -> None:
         index = flight.shot.index
         if not self._producer.has_room():
             self._producer.gap(index.p, 1, "queue", f"{index}: frames waited for a consumer that did not take them")
             return
-        state, marks = read_back(flight, arrival, self._rig, self._channel)
+        try:
+            state, marks = read_back(flight, arrival, self._rig, self._channel)
+        except DriverError as error:
+            self._producer.gap(index.p, 1, "wrong_state", f"{index}: {error}")
+            return
         if "stage_um" in marks or "channel" in marks:
             # Another place or another stain is not a worse frame of this field but none of it.
             self._producer.gap(index.p, 1, "wrong_state", f"{index}: {marks}")
@@ -255,7 +266,6 @@ class MdaMode:
             self.finish(f"the run died more than {limit} times within {window_s:g} s; the last time: {reason}")
         else:
             self._restart_at_ns = now_ns() + round(wait_s * 1e9)
-        self._release_deferred()
 
     def _restart_when_due(self, at_ns: int) -> float:
         wait_s = (at_ns - now_ns()) / 1e9

@@ -97,9 +97,17 @@ class Owner(threading.Thread):
                 pass
             else:
                 if job is None:
-                    return
+                    break
                 self._guarded(job)
             wait_s = self._guarded(self.due) or 0.0
+        self._answer_latecomers()
+
+    def _answer_latecomers(self) -> None:
+        """Run what was asked while this thread was told to end, so that nobody waits for an answer in vain."""
+        while not self._inbox.empty():
+            job = self._inbox.get_nowait()
+            if job is not None:
+                self._guarded(job)
 
     def _guarded(self, call: Callable[[], Result]) -> Result | None:
         try:

@@ -10,10 +10,12 @@ import msgpack
 import numpy as np
 import pytest
 from pymmcore_plus import CMMCorePlus
+from pymmcore_plus.mda import RunState
 
 from drivers.micromanager.event_runner import EventRunner
 from drivers.micromanager.load import load_core
 from drivers.micromanager.options import MicroManagerOptions
+from drivers.micromanager.unload import unload
 from stream import command as c
 from stream.config import PlanSettings
 from stream.errors import DriverError, Refused
@@ -213,11 +215,18 @@ def test_stop_ends_the_run_and_its_thread(bench: Any) -> None:
     assert not bench.core.mda.is_running()
 
 
+def test_the_frame_that_is_being_taken_at_the_stop_is_delivered(bench: Any, eventually: Any) -> None:
+    bench.start(mode="mda", exposure_ms=300.0)
+    eventually(lambda: bench.core.mda.status.phase == RunState.ACQUIRING)
+    bench.driver.stop()
+    assert bench.rest().reason == "stopped"
+    assert [item.frame for item in bench.seen if isinstance(item, Frame)] == [0]
+
+
 def test_a_second_run_is_refused_while_the_first_thread_lives(bench_of: Any, monkeypatch: Any, eventually: Any) -> None:
     options = MicroManagerOptions.model_validate({"adapters": bench_of().driver._rig.options.adapters})
     core = faulty(monkeypatch, hanging=(1,))(options)
-    done: list[Any] = []
-    runner = EventRunner(core, lambda event, arrivals: done.append(event), done.append)
+    runner = EventRunner(core, lambda: None)
     runner.start()
     with pytest.raises(DriverError, match="a second one cannot begin"):
         runner.start()
@@ -229,9 +238,10 @@ def test_a_second_run_is_refused_while_the_first_thread_lives(bench_of: Any, mon
         runner.start()
     assert runner.close(10)
     runner.start()
-    assert not done
+    assert runner.take_done() is None
+    assert runner.take_death() is None
     assert runner.close(10)
-    core.unloadAllDevices()
+    unload(core)
 
 
 def test_a_cancel_from_outside_costs_one_frame_and_a_restart(bench_of: Any) -> None:
