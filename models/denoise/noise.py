@@ -17,12 +17,16 @@ LEVELS = 24
 """Brightness levels at which the noise is read."""
 LEAST_BLOCKS = 8
 """A level with fewer blocks says nothing."""
+MOST_WEIGHT = 8.0
+"""A dark ground of many blocks says no more than so many roots of blocks."""
 LEAST_SIGMA = 0.29
 """Counts; what rounding to whole counts alone makes (1/sqrt 12)."""
 LEAST_RISE = 1.5
 """A variance that grows less than this from dark to bright counts as constant."""
 QUIET = 0.3
 """Share of a level's blocks that are taken to hold no structure."""
+QUIET_SHARE = 0.808
+"""That quantile of the variances of blocks of pure noise, over their mean (measured; the same at all brightnesses)."""
 _CURVATURE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
@@ -94,7 +98,7 @@ def _blocks(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     if not height or not width:
         return np.zeros(0), np.zeros(0)
     image = pixels.astype(np.float32)
-    rough = np.abs(cv2.filter2D(image, -1, _CURVATURE, borderType=cv2.BORDER_REFLECT_101))
+    rough = cv2.filter2D(image, -1, _CURVATURE, borderType=cv2.BORDER_REFLECT_101) ** 2
 
     def tiles(values: NDArray[Any]) -> NDArray[Any]:
         cut = values[:height, :width].reshape(height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
@@ -104,13 +108,12 @@ def _blocks(pixels: NDArray[Any]) -> tuple[Floats, Floats]:
     top = float(np.iinfo(pixels.dtype).max)
     inside = (cut.min(axis=1) > 0) & (cut.max(axis=1) < top)
     means = cut.mean(axis=1, dtype=np.float64)[inside]
-    sigma = tiles(rough).mean(axis=1, dtype=np.float64)[inside] * np.sqrt(np.pi / 2)
-    return means, sigma**2
+    return means, tiles(rough).mean(axis=1, dtype=np.float64)[inside]
 
 
 def _quiet(variances: Floats) -> float:
     """Return the variance of the blocks that hold no structure."""
-    return float(np.quantile(variances, QUIET))
+    return float(np.quantile(variances, QUIET)) / QUIET_SHARE
 
 
 def _levels(means: Floats, variances: Floats) -> tuple[Floats, Floats, Floats]:
@@ -118,12 +121,12 @@ def _levels(means: Floats, variances: Floats) -> tuple[Floats, Floats, Floats]:
     if len(means) < 3 * LEAST_BLOCKS:
         return np.zeros(0), np.zeros(0), np.zeros(0)
     low, high = np.quantile(means, [0.001, 0.999])
-    edges = low + (high - low) * np.linspace(0, 1, LEVELS + 1) ** 2
+    edges = low + (high - low) * np.linspace(0, 1, LEVELS + 1) ** 1.3
     where = np.clip(np.searchsorted(edges, means, side="right") - 1, 0, LEVELS - 1)
     full = [k for k in range(LEVELS) if np.count_nonzero(where == k) >= LEAST_BLOCKS]
     level = np.array([np.mean(means[where == k]) for k in full])
     variance = np.array([_quiet(variances[where == k]) for k in full])
-    weight = np.array([np.sqrt(np.count_nonzero(where == k)) for k in full])
+    weight = np.array([min(np.sqrt(np.count_nonzero(where == k)), MOST_WEIGHT) for k in full])
     return level, variance, weight
 
 
@@ -141,5 +144,5 @@ def _line(level: Floats, variance: Floats, weight: Floats, dark: tuple[float, fl
             base = over - slope * at
         fitted = np.maximum(slope * level + base, LEAST_SIGMA**2)
         excess = np.maximum(variance / fitted - 1, 0)
-        trust = weight / fitted / (1 + (excess / 0.2) ** 2)
+        trust = weight / fitted / (1 + (excess / 0.35) ** 2)
     return slope, base
