@@ -211,8 +211,8 @@ def test_catch_division_looks_closer_follows_and_looks_away() -> None:
     assert answers == [["set_exposure"], [], ["recentre"], ["set_exposure"], ["set_exposure"], ["set_exposure"]]
 
 
-def test_spare_the_light_dims_after_a_death_and_slows_when_crowded() -> None:
+def test_spare_the_light_slows_and_dims_a_crowded_field() -> None:
     the = RulesPolicy.read(EXAMPLES / "spare_the_light.toml")
-    answers = run(the, event(kind="death"), event(), event(cell_count=300, at_s=1.0))
-    assert answers == [["set_light"], [], ["set_interval", "set_light"]]
-    assert all(isinstance(wish, Wish) for wish in the.decide(the.start(), event(kind="death"))[1])
+    answers = run(the, event(), event(cell_count=300, at_s=1.0), event(cell_count=300, at_s=2.0))
+    assert answers == [[], ["set_interval", "set_light"], []]
+    assert all(isinstance(wish, Wish) for wish in the.decide(the.start(), event(cell_count=300))[1])
