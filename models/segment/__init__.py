@@ -1,0 +1,1 @@
+"""Segmenters: pixels of one moment to a label image and its table of cells."""

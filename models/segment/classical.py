@@ -1,0 +1,177 @@
+"""Segmenters without weights: ``classical-nuclei``, ``classical-phase``, and ``classical``, which chooses between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import cv2
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.segment.foreground import outlines
+from models.segment.measure import Doubles, means
+from models.segment.parts import cells_of
+from models.segment.recipe import NUCLEI, PHASE, Recipe
+from models.segment.scale import HALO_SHARE, blob_diameter_px, dark_cells, halo_share
+from stream.cells import Cells, Floats, Ints, Segmentation, make_cells
+from stream.config import Settings, parse
+from stream.errors import StageError
+from stream.stages import Moment
+
+LOG = logging.getLogger(__name__)
+RECIPES: Mapping[str, Recipe] = {"nuclei": NUCLEI, "phase": PHASE}
+ENOUGH = 5
+"""Cells in one frame after which polarity and diameter stay as they were chosen."""
+LEAST_DIAMETER_PX = 4.0
+
+
+class SegmentOptions(Settings):
+    """``[chain] segment_options`` of the classical segmenters."""
+
+    diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
+    """Typical diameter of a cell (nucleus); None: measured in the first frame that shows cells."""
+    polarity: Literal["auto", "bright", "dark"] = "auto"
+    """Whether cells are brighter or darker than their surroundings."""
+    sigmas: float | None = Field(default=None, gt=0)
+    """How far above the background, in deviations of it, the dimmest cell stands; None: as the preset says."""
+    least_area_px: float | None = Field(default=None, ge=1)
+    """Smaller things are no cells; None: a share of the typical area."""
+
+
+class ClassicalSegmenter:
+    """Local thresholds and a seeded split; a :class:`stream.stages.Segmenter`.
+
+    Chooses the kind of picture (nuclei or phase contrast), the polarity and the typical diameter from the first frame
+    that shows cells, and says so in :attr:`choice` and in the log.
+
+    Parameters
+    ----------
+    options
+        See :class:`SegmentOptions`.
+    """
+
+    kind: ClassVar[str | None] = None
+    """The preset; None: chosen by the first frame."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = parse(SegmentOptions, options, "[chain] segment_options")
+        self._chosen: dict[str, Any] = {}
+
+    @property
+    def choice(self) -> str:
+        """What was chosen, for people; "undecided" before a frame has shown cells."""
+        c = self._chosen
+        if not c:
+            return "undecided: no frame has shown cells"
+        return f"classical-{c['kind']}, {'dark' if c['dark'] else 'bright'} cells of {c['diameter_px']:.1f} px"
+
+    def step(self, moment: Moment) -> Segmentation:
+        """Return the label image and its cells. Raises StageError for pixels that cannot be an image of the frame."""
+        image = _image(moment)
+        settled = bool(self._chosen) and self._chosen["cells"] >= ENOUGH
+        chosen = self._chosen if settled else self._choose(image)
+        if not chosen:
+            return _found(np.zeros(image.shape, np.int32), np.zeros((0, 6)), np.zeros((0, 4), np.int32), moment)
+        found = self._segment(image, chosen, moment)
+        if not settled and len(found.cells):
+            self._chosen = {**chosen, "cells": len(found.cells)}
+            LOG.info("%s: %s", moment.frame.field, self.choice)
+        return found
+
+    def reset(self, reason: str) -> None:
+        """Forget what was chosen."""
+        self._chosen = {}
+
+    def save(self) -> bytes:
+        """Return what was chosen as msgpack."""
+        return bytes(msgpack.packb({"schema": 1, "chosen": self._chosen}))
+
+    def load(self, state: bytes) -> None:
+        """Take up what :meth:`save` returned. Raises StageError."""
+        try:
+            data = msgpack.unpackb(state)
+            chosen = dict(data["chosen"]) if data["schema"] == 1 else None
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise StageError(f"not a saved state of a classical segmenter: {error}") from error
+        if chosen is None or (chosen and set(chosen) != {"kind", "dark", "diameter_px", "cells"}):
+            raise StageError("a saved state of another version of the classical segmenter; reset it instead")
+        self._chosen = chosen
+
+    def _choose(self, image: Floats) -> dict[str, Any]:
+        polarity = self._options.polarity
+        kind = self.kind or ("phase" if halo_share(image) > HALO_SHARE else "nuclei")
+        dark = dark_cells(image) if polarity == "auto" and kind == "phase" else polarity == "dark"
+        bright = -image if dark else image
+        diameter = self._options.diameter_px or blob_diameter_px(bright)
+        if diameter is None:
+            return {}
+        for _ in range(0 if self._options.diameter_px else 2):
+            _, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), RECIPES[kind])
+            if len(total):
+                diameter = 2 * float(np.sqrt(np.median(total[:, 0]) / np.pi))
+        return {"kind": kind, "dark": dark, "diameter_px": float(max(diameter, LEAST_DIAMETER_PX)), "cells": 0}
+
+    def _segment(self, image: Floats, chosen: Mapping[str, Any], moment: Moment) -> Segmentation:
+        bright = -image if chosen["dark"] else image
+        labels, total, boxes, certainty = self._labels(bright, chosen["diameter_px"], RECIPES[chosen["kind"]])
+        return _found(labels, total, boxes, moment, certainty)
+
+    def _labels(self, bright: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, Doubles, Ints, Floats]:
+        spots, _, certainty = outlines(bright, diameter_px, recipe)
+        labels, total, boxes, spot = cells_of(spots, diameter_px, recipe)
+        return labels, total, boxes, certainty[spot]
+
+
+class NucleiSegmenter(ClassicalSegmenter):
+    """Fluorescent nuclei: bright, compact, of very different brightness."""
+
+    kind = "nuclei"
+
+
+class PhaseSegmenter(ClassicalSegmenter):
+    """Phase contrast: compact cells brighter or darker than their surroundings, with halos."""
+
+    kind = "phase"
+
+
+def _image(moment: Moment) -> Floats:
+    pixels, denoised = moment.frame.pixels, moment.denoised
+    if denoised is None:
+        return pixels.astype(np.float32)
+    if denoised.shape != pixels.shape:
+        raise StageError(f"denoised pixels are {denoised.shape}, the frame {pixels.shape}")
+    image = np.ascontiguousarray(denoised, np.float32)
+    if not cv2.checkRange(image, True):
+        raise StageError("denoised pixels hold NaN or infinity; the denoiser must not make them")
+    return image
+
+
+def _found(
+    labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty: Floats | None = None
+) -> Segmentation:
+    n = len(total)
+    area = total[:, :1]
+    cells = make_cells(
+        np.arange(1, n + 1, dtype=np.int32),
+        (total[:, 1:3] / np.maximum(area, 1)).astype(np.float32),
+        boxes.astype(np.int32),
+        area[:, 0].astype(np.float32),
+        _mean_counts(labels, n, moment),
+        **({} if certainty is None else {"score": certainty.astype(np.float32)}),
+    )
+    return Segmentation(labels, cells)
+
+
+def _mean_counts(labels: Ints, n: int, moment: Moment) -> Floats:
+    channels: list[NDArray[Any]] = list(moment.channels.values()) or [moment.frame.pixels]
+    for pixels in channels:
+        if pixels.shape != labels.shape:
+            raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
+    return np.stack([means(labels, n, np.ascontiguousarray(p))[1:] for p in channels], 1).astype(np.float32)
+
+
+__all__ = ["Cells", "ClassicalSegmenter", "NucleiSegmenter", "PhaseSegmenter", "SegmentOptions"]

@@ -1,0 +1,99 @@
+"""From an image to outlines: background, bright spots, and how far each of them reaches.
+
+Every spot gets its own threshold, a share of its own brightness: a dim nucleus beside a bright mitotic one keeps its
+outline, and a bright one does not grow into its glare.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from models.segment.measure import levels
+from models.segment.recipe import Recipe
+from models.segment.split import split
+from models.track.compiled import compiled
+from stream.cells import Floats, Ints
+
+SAMPLE = 4
+"""Statistics of the background look at every fourth pixel along both axes."""
+
+
+def blurred(image: Floats, sigma_px: float) -> Floats:
+    """Smooth by a Gaussian; widths below a third of a pixel change nothing."""
+    return image if sigma_px < 0.33 else np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.float32)
+
+
+def contrast(image: Floats, diameter_px: float, recipe: Recipe) -> Floats:
+    """Subtract the background: the image's opening by a window larger than cells, computed on a reduced copy."""
+    rows, columns = image.shape
+    step = max(1, round(diameter_px / 6))
+    size = (max(1, columns // step), max(1, rows // step))
+    small = cv2.GaussianBlur(cv2.resize(image, size, interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+    side = round(recipe.background * diameter_px / step) | 1
+    window = cv2.getStructuringElement(cv2.MORPH_RECT, (side, side))
+    low = cv2.morphologyEx(small, cv2.MORPH_OPEN, window, borderType=cv2.BORDER_REFLECT)
+    low = cv2.GaussianBlur(low, (0, 0), side / 3)
+    return np.asarray(image - cv2.resize(low, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def base_and_floor(image: Floats, recipe: Recipe) -> tuple[float, float]:
+    """Return the level of the background and how much higher the dimmest cell must be.
+
+    The level is the middle of the shortest interval with a quarter of the pixels (the mode, even where cells cover
+    most of the image); the deviation is that of the pixels below it, which no cell raises.
+    """
+    values = np.sort(image[::SAMPLE, ::SAMPLE], axis=None)
+    quarter = max(1, len(values) // 4)
+    start = int(np.argmin(values[quarter:] - values[:-quarter])) if len(values) > quarter else 0
+    base = float(values[start : start + quarter + 1].mean())
+    below = values[: max(1, int(np.searchsorted(values, base)))]
+    deviation = 1.4826 * float(np.median(base - below))
+    bright = float(values[int(0.99 * (len(values) - 1))]) - base
+    return base, max(recipe.sigmas * deviation, recipe.least_contrast * bright)
+
+
+@compiled
+def _heights(image: Floats, base: float, floor: float) -> Floats:
+    """Square root of the contrast (so dim and bright cells take like steps), 0 below the floor."""
+    height = np.zeros(image.shape, np.float32)
+    flat, out = image.ravel(), height.ravel()
+    for i in range(flat.size):
+        if flat[i] - base > floor:
+            out[i] = np.sqrt(flat[i] - base)
+    return height
+
+
+@compiled
+def _reach(image: Floats, base: float, spots: Ints, least: Floats) -> Ints:
+    """Keep of every spot what is brighter than its own threshold (a contrast), ``(y, x)``."""
+    reach = np.zeros(image.shape, np.int32)
+    flat, names, out = image.ravel(), spots.ravel(), reach.ravel()
+    for i in range(flat.size):
+        if names[i] and flat[i] - base > least[names[i]]:
+            out[i] = names[i]
+    return reach
+
+
+def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, int, Floats]:
+    """Find the spots of an image.
+
+    Returns
+    -------
+    spots, count, certainty
+        ``(y, x)`` labels 1..count, and for each (with 0) how far it rises above what the dimmest cell must, 0 to 1.
+    """
+    above = contrast(image, diameter_px, recipe)
+    fine = blurred(above, recipe.fine * diameter_px)
+    coarse = blurred(above, recipe.coarse * diameter_px)
+    base, floor = base_and_floor(coarse, recipe)
+    height = _heights(coarse, base, floor)
+    top = float(height.max())
+    if not top > 0:
+        return np.zeros(image.shape, np.int32), 0, np.zeros(1, np.float32)
+    tiny = recipe.least_area * 0.25 * np.pi / 4 * diameter_px**2
+    spots, count = split(height, np.zeros(image.shape, np.int32), recipe.ripple**0.5, 0.0, tiny, top)
+    level = levels(spots, count, height, recipe.level) ** 2
+    least = np.maximum(floor, recipe.cut * level).astype(np.float32)
+    certainty = np.clip(1 - floor / np.maximum(level, 1e-9), 0, 1).astype(np.float32)
+    return _reach(fine, base, spots, least), count, certainty

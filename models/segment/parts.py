@@ -1,0 +1,100 @@
+"""From outlines to cells: holes are filled, touching cells parted at their waist, crumbs removed."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.segment.foreground import blurred
+from models.segment.measure import Doubles, sums
+from models.segment.recipe import Recipe
+from models.segment.split import split
+from models.track.compiled import compiled
+from stream.cells import Floats, Ints
+
+
+@compiled
+def _inside(spots: Ints) -> NDArray[np.uint8]:
+    """Return 1 inside spots, 0 outside and along the line where two of them touch."""
+    rows, columns = spots.shape
+    inside = np.zeros(spots.shape, np.uint8)
+    for y in range(rows):
+        for x in range(columns):
+            k = spots[y, x]
+            if k == 0:
+                continue
+            up = spots[y - 1, x] if y else k
+            left = spots[y, x - 1] if x else k
+            inside[y, x] = not ((up and up != k) or (left and left != k))
+    return inside
+
+
+@compiled
+def _fill(spots: Ints, outside: Ints, area: Ints, largest: float) -> None:
+    """Give holes (small parts of the outside that touch one spot only) to that spot, in place."""
+    rows, columns = spots.shape
+    owner = np.zeros(len(area), np.int32)
+    for y in range(rows):
+        for x in range(columns):
+            hole = outside[y, x]
+            if hole == 0 or area[hole] > largest or owner[hole] < 0:
+                continue
+            if y == 0 or x == 0 or y == rows - 1 or x == columns - 1:
+                owner[hole] = -1
+                continue
+            for k in (spots[y - 1, x], spots[y + 1, x], spots[y, x - 1], spots[y, x + 1]):
+                if k and owner[hole] == 0:
+                    owner[hole] = k
+                elif k and owner[hole] != k:
+                    owner[hole] = -1
+    for y in range(rows):
+        for x in range(columns):
+            if outside[y, x] and owner[outside[y, x]] > 0 and area[outside[y, x]] <= largest:
+                spots[y, x] = owner[outside[y, x]]
+
+
+@compiled
+def _depths(distance: Floats, spots: Ints) -> Floats:
+    """Distance to the outline inside spots (at least a little, lines between spots too), 0 outside."""
+    depth = np.zeros(distance.shape, np.float32)
+    flat, names, out = distance.ravel(), spots.ravel(), depth.ravel()
+    for i in range(flat.size):
+        if names[i]:
+            out[i] = flat[i] + np.float32(0.01)
+    return depth
+
+
+@compiled
+def _rename(labels: Ints, zones: Ints, name: Ints, zone_of: Ints) -> None:
+    """Rename in place and note which spot each new label lies in."""
+    flat, spots = labels.ravel(), zones.ravel()
+    for i in range(flat.size):
+        if flat[i]:
+            flat[i] = name[flat[i]]
+            if flat[i]:
+                zone_of[flat[i]] = spots[i]
+
+
+def cells_of(spots: Ints, diameter_px: float, recipe: Recipe) -> tuple[Ints, Doubles, Ints, Ints]:
+    """Part the spots and number the cells.
+
+    Returns
+    -------
+    labels, total, boxes, spot
+        ``(y, x)`` labels 1..n; rows 1..n of :func:`models.segment.measure.sums`; the spot that each cell came from.
+    """
+    area = np.pi / 4 * diameter_px**2
+    _, outside, stats, _ = cv2.connectedComponentsWithStats((spots == 0).view(np.uint8), connectivity=4)
+    _fill(spots, outside, np.ascontiguousarray(stats[:, cv2.CC_STAT_AREA]), recipe.least_area * area)
+    distance = cv2.distanceTransform(_inside(spots), cv2.DIST_L2, 5)
+    depth = _depths(blurred(distance, recipe.shape * diameter_px), spots)
+    tiny = 0.25 * recipe.least_area * area
+    labels, count = split(depth, spots, recipe.waist, diameter_px / 60, tiny, float(depth.max()) or 1.0)
+    total, boxes = sums(labels, count)
+    kept = np.flatnonzero(total[:, 0] >= recipe.least_area * area)
+    name = np.zeros(count + 1, np.int32)
+    name[kept] = np.arange(1, len(kept) + 1)
+    spot = np.zeros(len(kept) + 1, np.int32)
+    _rename(labels, spots, name, spot)
+    return labels, total[kept], boxes[kept], spot[1:]

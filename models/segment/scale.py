@@ -1,0 +1,71 @@
+"""What a picture shows: bright or dark cells, with halos or without, and how large they are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from models.segment.foreground import blurred
+from stream.cells import Floats
+
+LARGEST_SIDE_PX = 640
+"""Pictures are reduced to this before scales are tried."""
+SCALES_PX = tuple(1.5 * 1.25**k for k in range(14))
+"""Gaussian widths tried, in reduced pixels."""
+HALO_SHARE = 0.25
+"""A picture whose darkest content lies this far below the background, relative to the brightest, shows phase contrast."""
+
+
+def reduced(image: Floats) -> tuple[Floats, float]:
+    """Return a copy of at most :data:`LARGEST_SIDE_PX` and how many pixels one of its pixels covers per axis."""
+    step = max(1.0, max(image.shape) / LARGEST_SIDE_PX)
+    if step == 1.0:
+        return image, 1.0
+    size = (round(image.shape[1] / step), round(image.shape[0] / step))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32), step
+
+
+def halo_share(image: Floats) -> float:
+    """Return how far the picture reaches below its background, as a share of how far it reaches above (noise removed)."""
+    small = blurred(reduced(image)[0], 1.5)
+    values = np.sort(small, axis=None)
+    quarter = max(1, len(values) // 4)
+    start = int(np.argmin(values[quarter:] - values[:-quarter])) if len(values) > quarter else 0
+    base = float(values[start + quarter // 2])
+    below, above = base - float(values[len(values) // 100]), float(values[-1 - len(values) // 100]) - base
+    return max(below, 0.0) / max(above, 1e-9)
+
+
+def dark_cells(image: Floats) -> bool:
+    """Say whether small things in the picture are darker than their surroundings."""
+    small = reduced(image)[0]
+    skew = 0.0
+    for sigma in SCALES_PX[1:8:2]:
+        band = blurred(small, sigma) - blurred(small, 1.6 * sigma)
+        deviation = float(band.std())
+        skew += float(((band / max(deviation, 1e-9)) ** 3).mean())
+    return skew < -1.0
+
+
+def blob_diameter_px(image: Floats) -> float | None:
+    """Return the typical diameter of bright blobs; None where there are none.
+
+    Each blob is the extremum of the scale-normalised Laplacian over place and scale (a difference of Gaussians; a disc
+    of diameter d answers most at a width of d / 2.83).
+    """
+    small, step = reduced(image)
+    span = float(small.max() - small.min())
+    if span <= 0:
+        return None
+    layers = [blurred(small, sigma) for sigma in (*SCALES_PX, SCALES_PX[-1] * 1.25)]
+    bands = np.stack([a - b for a, b in zip(layers[:-1], layers[1:], strict=True)])
+    best, strength = bands.argmax(0), np.asarray(bands.max(0), np.float32)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
+    floor = max(0.1 * float(np.percentile(strength, 99)), 1e-6 * span)
+    peaks = (strength >= cv2.dilate(strength, window)) & (strength > floor) & (best > 0)
+    if not peaks.any():
+        return None
+    widths = np.asarray(SCALES_PX)[best[peaks]] * 1.25**0.5
+    order = np.argsort(widths)
+    weight = np.cumsum((widths**2 * np.sqrt(strength[peaks]))[order])
+    return float(2.83 * widths[order][int(np.searchsorted(weight, weight[-1] / 2))] * step)
