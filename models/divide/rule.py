@@ -22,10 +22,12 @@ from stream.lineage import Tracks, TrackState
 from stream.stages import Tracked
 
 SCHEMA = 1
-STAYED = 1.2
+STAYED = 0.4
 """Logit that a proposal gains for each frame in which two daughters are seen."""
 GONE = 1.5
 """Logit that it loses for each frame in which they are not."""
+SUREST = 0.97
+"""No proposal starts surer than this, so that three frames without daughters take any of them back."""
 
 
 class DivideOptions(Settings):
@@ -45,6 +47,8 @@ class Pending:
 
     event: Event
     logit: float
+    together: bool = True
+    """Whether two daughters were seen in the newest frame."""
 
 
 class RuleDivider:
@@ -106,7 +110,7 @@ class RuleDivider:
     def save(self) -> bytes:
         """Return the state as bytes."""
         last = None if self._last is None else [self._last[0], asdict(self._last[1]), *self._last[2:]]
-        pending = [[asdict(one.event), one.logit] for one in self._pending]
+        pending = [[asdict(one.event), one.logit, one.together] for one in self._pending]
         packed: bytes = msgpack.packb(
             {"schema": SCHEMA, "past": self._past.tobytes(), "pending": pending, "last": last}
         )
@@ -119,7 +123,7 @@ class RuleDivider:
             if said["schema"] != SCHEMA:
                 raise StageError(f"divider state has schema {said['schema']}, this program reads {SCHEMA}")
             past = np.frombuffer(said["past"], PAST).copy()
-            pending = [Pending(_event(event), logit) for event, logit in said["pending"]]
+            pending = [Pending(_event(event), *rest) for event, *rest in said["pending"]]
             last = said["last"]
             self._last = None if last is None else (last[0], FrameRef(**last[1]), last[2], last[3])
         except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
@@ -164,8 +168,8 @@ class RuleDivider:
 
     def _weigh(self, one: Pending, tracks: Tracks) -> Pending:
         seen = _rows_of(tracks, one.event.daughter_ids)
-        together = sum(tracks.label[i] > 0 for i in seen) >= 2
-        return replace(one, logit=one.logit + (STAYED if together else -GONE))
+        together = sum(int(tracks.label[i] > 0) for i in seen) >= 2
+        return replace(one, logit=one.logit + (STAYED if together else -GONE), together=together)
 
     def _verdict(self, one: Pending, tracks: Tracks, number: int) -> tuple[Status, str] | None:
         rows = _rows_of(tracks, one.event.daughter_ids)
@@ -174,8 +178,8 @@ class RuleDivider:
         if len(alive) < 2:
             return "retracted", "daughter_lost"
         if p <= self._options.retract_at:
-            return "retracted", "merged"
-        if p >= self._options.confirm_at:
+            return "retracted", "daughters_gone"
+        if p >= self._options.confirm_at and one.together:
             return "confirmed", "persisted"
         if number - one.event.frame >= self._options.k:
             return ("confirmed", "persisted") if one.logit >= 0 else ("retracted", "improbable")
@@ -214,7 +218,7 @@ def _point(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def _logit(p: float) -> float:
-    p = min(max(p, 0.01), 0.99)
+    p = min(max(p, 1 - SUREST), SUREST)
     return float(np.log(p / (1 - p)))
 
 

@@ -151,4 +151,4 @@ def test_the_score_falls_as_the_evidence_worsens(name):
     scores = [score(**one) for one in WORSE[name]]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.8
-    assert scores[-1] < 0.35
+    assert scores[-1] < scores[0] - 0.2
