@@ -1,0 +1,79 @@
+"""The command line as a user meets it: help that teaches, one JSON object, one clear line when it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.examples import folder
+
+
+def cytoloop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    code = "from stream.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=100, check=False, cwd=cwd
+    )
+
+
+COMMANDS = ("demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "doctor", "models")
+
+
+def test_help_names_every_command() -> None:
+    done = cytoloop("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+def test_every_command_explains_itself_and_takes_json(command: str) -> None:
+    done = cytoloop(command, "--help")
+    assert done.returncode == 0
+    assert "--json" in done.stdout
+
+
+FAILURES = {
+    "no configuration": (("run", "nowhere.toml"), "nowhere.toml: no such file"),
+    "no recording": (("evaluate", "nowhere", "--out", "res", "--model", "classical"), "nowhere"),
+    "no run to stop": (("stop",), "there is no run in ./runs"),
+    "no such speed": (("replay", ".", "--speed", "fast"), "give real, max or a number"),
+    "nodes apart need a port": (("acquire", str(folder() / "democam.toml")), "fixed port"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), FAILURES.values(), ids=FAILURES)
+def test_a_failure_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = cytoloop(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_are_listed_as_one_json_object() -> None:
+    done = cytoloop("models", "list", "--json")
+    listed = json.loads(done.stdout.splitlines()[-1])
+    assert {"classical", "classical-nuclei", "classical-phase"} <= set(listed["segmenters"])
+    assert not [said for said in listed["segmenters"].values() if said.startswith("not usable")]
+
+
+@pytest.mark.parametrize("name", ["virtual.toml", "democam.toml", "rig.toml"])
+def test_doctor_finds_the_examples_well(name: str) -> None:
+    done = cytoloop("doctor", str(folder() / name), "--json")
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["problems"] == [], done.stderr
+    assert done.returncode == 0
+    assert found["chain"]["divide"] == "RuleDivider"
+
+
+def test_doctor_names_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[camera]\ndriver = "micromanagr"\n[chain]\nsegment = "clasical"\n')
+    done = cytoloop("doctor", str(path), "--json")
+    problems = " ".join(json.loads(done.stdout.splitlines()[-1])["problems"])
+    assert done.returncode == 1
+    assert "did you mean 'micromanager'?" in problems
+    assert "did you mean 'classical'?" in problems
