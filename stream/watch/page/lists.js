@@ -15,7 +15,7 @@ class List {
     this.rows = new Map(); // by n
   }
 
-  update(rows, first) {
+  update(rows, first, wallMs) {
     for (const row of rows) {
       let entry = this.rows.get(row.n);
       if (!entry) {
@@ -26,6 +26,7 @@ class List {
       }
       entry.row = row;
       this.fill(entry.item, row);
+      this.#age(entry, wallMs);
     }
     while (this.rows.size > this.limit) {
       const oldest = this.rows.keys().next().value;
@@ -40,7 +41,11 @@ class List {
   }
 
   ages(wallMs) {
-    for (const { item, row } of this.rows.values()) put(item, ".age", age((wallMs - this.since(row)) / 1000));
+    for (const entry of this.rows.values()) this.#age(entry, wallMs);
+  }
+
+  #age({ item, row }, wallMs) {
+    put(item, ".age", age((wallMs - this.since(row)) / 1000));
   }
 }
 
@@ -55,12 +60,6 @@ function state(item, word, extra = "") {
   const content = `${sentence(word)}${extra}`;
   if (node.textContent !== content) node.textContent = content;
 }
-
-const end = () => {
-  const node = element("div", "end");
-  node.append(element("p", "state"), element("p", "detail age"));
-  return node;
-};
 
 export class Events extends List {
   constructor(list, point) {
@@ -79,8 +78,8 @@ export class Events extends List {
     const middle = document.createElement("div");
     const what = element("button", "what");
     what.type = "button";
-    middle.append(what, element("p", "detail where"), element("p", "detail why"));
-    item.append(thumb, middle, end());
+    middle.append(what, element("p", "state"), element("p", "detail where"));
+    item.append(thumb, middle, element("p", "detail age"));
     item.addEventListener("click", () => this.choose(item.dataset.id));
     return item;
   }
@@ -90,8 +89,8 @@ export class Events extends List {
     item.className = `${row.status}${item.classList.contains("new") ? " new" : ""}`;
     const daughters = row.daughter_ids.length ? ` → ${row.daughter_ids.join(", ")}` : "";
     put(item, ".what", `${sentence(row.kind)} ${row.parent_id}${daughters}`);
-    put(item, ".where", `frame ${row.frame}, ${row.field}`);
-    put(item, ".why", row.reason.replaceAll("_", " "));
+    const where = [`frame ${row.frame}`, this.list.dataset.fields > 1 && row.field, row.reason.replaceAll("_", " ")];
+    put(item, ".where", where.filter(Boolean).join(", "));
     state(item, row.status, ` ${number(row.confidence * 100)} %`);
     const thumb = item.querySelector(".thumb");
     if (row.thumb && !thumb.src) thumb.src = `thumb/${row.n}.jpg`;
@@ -100,9 +99,8 @@ export class Events extends List {
   choose(id) {
     for (const { item, row } of this.rows.values()) {
       const chosen = row.event_id === id;
-      item.toggleAttribute("aria-current", chosen);
+      item.setAttribute("aria-current", String(chosen));
       if (!chosen) continue;
-      item.setAttribute("aria-current", "true");
       item.scrollIntoView({ block: "nearest" });
       this.point(row);
     }
@@ -125,9 +123,10 @@ export class Commands extends List {
   build() {
     const item = document.createElement("li");
     const middle = document.createElement("div");
-    const why = element("p", "detail why");
-    middle.append(element("p", "what"), why, element("p", "detail answer"));
-    item.append(middle, end());
+    middle.append(element("p", "what"), element("p", "detail why"), element("p", "detail answer"));
+    const end = element("div", "end");
+    end.append(element("p", "state"), element("p", "detail age"));
+    item.append(middle, end);
     return item;
   }
 
@@ -140,18 +139,19 @@ export class Commands extends List {
     state(item, row.state);
   }
 
+  // "because of division 51, frame 196 (divisions.toml)"; the event's part is a link to its row.
   #because(node, row) {
-    if (node.dataset.for === `${row.event_id}`) return;
-    node.dataset.for = `${row.event_id}`;
-    node.replaceChildren(row.origin ? `by ${row.origin}` : "");
-    if (!row.event_id) return;
-    const event = this.events.find(row.event_id);
-    const link = element("a", "", event ? `${event.kind} of ${event.parent_id}, frame ${event.frame}` : row.event_id);
+    const event = row.event_id && this.events.find(row.event_id);
+    const key = `${row.origin} ${row.event_id} ${Boolean(event)}`;
+    if (node.dataset.key === key) return;
+    node.dataset.key = key;
+    if (!row.event_id) return node.replaceChildren(row.origin ? `by ${row.origin}` : "");
+    const link = element("a", "", event ? `${event.kind} ${event.parent_id}, frame ${event.frame}` : row.event_id);
     link.href = "#events";
     link.addEventListener("click", (click) => {
       click.preventDefault();
       this.events.choose(row.event_id);
     });
-    node.append(" because of ", link);
+    return node.replaceChildren("because of ", link, row.origin ? ` (${row.origin})` : "");
   }
 }

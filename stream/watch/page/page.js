@@ -46,8 +46,9 @@ const say = (words) => socket.readyState === WebSocket.OPEN && socket.send(JSON.
 function hear(news) {
   facts = news;
   heardMs = performance.now();
-  events.update(news.events, first);
-  commands.update(news.commands, first);
+  $("events").dataset.fields = news.fields.length;
+  events.update(news.events, first, news.wall_ms);
+  commands.update(news.commands, first, news.wall_ms);
   first = false;
   vitals(news);
   fields(news);
@@ -131,9 +132,9 @@ function refresh() {
   $("stage").classList.toggle("stale", Boolean(problem?.[3]));
   if (problem) {
     banner.dataset.tone = problem[0];
-    const more = document.createElement("span");
+    const [what, more] = banner.children;
+    if (what.textContent !== problem[1]) what.textContent = problem[1];
     more.textContent = problem[2];
-    banner.replaceChildren(problem[1], more);
   }
   if (facts) rig(facts, linked);
 }

@@ -33,11 +33,13 @@ export function vitals(facts) {
   put("v-behind", field ? (field.behind > 1 ? `${field.behind} frames behind` : "keeping up") : "", field?.behind > 8 ? "warn" : "");
   put("v-p50", latency(facts.latency_ms.p50));
   put("v-p99", latency(facts.latency_ms.p99));
-  $("v-p99").title = Object.entries(facts.latency_ms.stages)
-    .map(([stage, q]) => `${stage} ${latency(q.p50)} / ${latency(q.p99)} ms`).join("\n");
+  const stages = Object.entries(facts.latency_ms.stages).map(([stage, q]) => `${stage} ${latency(q.p50)}`);
+  put("v-stages", stages.length ? `${stages.join(", ")} ms` : "–");
   spark("s-latency", facts.latency_ms.line);
   put("v-lost", String(lost), lost ? "bad" : "");
-  put("v-losses", lost ? facts.losses.map(([stage, reason, n]) => `${stage} ${reason} ${n}`).join(", ") : "nothing lost");
+  const worst = facts.losses.toSorted((a, b) => b[2] - a[2]).map(([stage, reason, n]) => `${stage} ${reason.replaceAll("_", " ")} ${n}`);
+  put("v-worst", worst.length > 1 ? `${worst.length} reasons` : lost ? "one reason" : "nothing lost");
+  put("v-losses", worst.join(", ") || "none");
   put("v-divisions", String(counts["division.confirmed"] ?? 0));
   put("v-pending", `${counts["division.provisional"] ?? 0} open, ${counts["division.retracted"] ?? 0} retracted`);
   put("v-cells", number(field?.cells));
@@ -55,7 +57,7 @@ export function rig(facts, linked) {
   node.dataset.tone = linked ? TONES[word] ?? "idle" : "bad";
   $("run").textContent = facts.run;
   document.title = `${sentence(word)} – ${facts.run || "cytoloop"}`;
-  nodes(status.nodes ?? {});
+  nodes(status.nodes ?? {}, linked);
   put("f-frame", field ? number(field.frame) : "–");
   put("f-exposure", ms(status.exposure_ms ?? field?.exposure_ms));
   put("f-interval", status.interval_ms === 0 ? "none" : ms(status.interval_ms));
@@ -68,16 +70,18 @@ function light(status) {
   return status.light_power === undefined || status.light_power === null ? "–" : `${number(status.light_power * 100)} %`;
 }
 
-function nodes(alive) {
+function nodes(alive, linked) {
   const names = Object.keys(alive);
   const list = $("nodes");
+  list.classList.toggle("unknown", !linked);
   if (list.dataset.names !== String(names)) {
     list.dataset.names = String(names);
     list.replaceChildren(...names.map(() => document.createElement("li")));
   }
   names.forEach((name, i) => {
-    list.children[i].className = alive[name] ? "" : "dead";
-    list.children[i].textContent = alive[name] ? name : `${name} not answering`;
+    const dead = linked && !alive[name];
+    list.children[i].className = dead ? "dead" : "";
+    list.children[i].textContent = dead ? `${name} not answering` : name;
   });
 }
 

@@ -38,7 +38,8 @@ function value(key, item) {
   return unit ? `${text} ${unit}` : text;
 }
 
-const label = (key) => (key in KEYS ? KEYS[key] : spaced(key.replace(/_(ms|um|px)$/, "")));
+const plain = (key) => spaced(key.replace(/_(ms|um|px)$/, ""));
+const label = (key) => (key in KEYS ? KEYS[key] : plain(key));
 
 // What a command asks for, in a few words: "Set exposure 20 ms".
 export function asks(row) {
@@ -47,7 +48,7 @@ export function asks(row) {
 }
 
 export function readback(values) {
-  return Object.entries(values).map(([key, item]) => `${label(key) || spaced(key.replace(/_(ms|um|px)$/, ""))} ${value(key, item)}`).join(", ");
+  return Object.entries(values).map(([key, item]) => `${plain(key)} ${value(key, item)}`).join(", ");
 }
 
 export const TONES = {
