@@ -96,7 +96,9 @@ def _span(centre: float, reach: float, size: int) -> tuple[int, int]:
 def _texel(tile: Floats, u: float, v: float) -> float:
     """Bilinear look-up in a periodic tile whose side is a power of two."""
     mask = tile.shape[0] - 1
-    i, j = int(np.floor(v)), int(np.floor(u))
+    # Whole tiles are added so that cutting off the fraction rounds down.
+    u, v = u + 4.0 * (mask + 1), v + 4.0 * (mask + 1)
+    i, j = int(v), int(u)
     fv, fu = v - i, u - j
     i0, j0, i1, j1 = i & mask, j & mask, (i + 1) & mask, (j + 1) & mask
     top = tile[i0, j0] * (1 - fu) + tile[i0, j1] * fu
@@ -145,10 +147,11 @@ def draw_bodies(
         lobe = lobes[k]
         whole = 1.0 - lobe[17]
         along, across = lobe[16] * (1.0 + 0.3 * whole), lobe[16] * (1.0 - 0.1 * whole)
-        reach = 1.5 * along / pixel
+        wide = 1.2 * np.hypot(along * lobe[5], across * lobe[6]) / pixel
+        high = 1.2 * np.hypot(along * lobe[6], across * lobe[5]) / pixel
         column, row = (lobe[1] - x0) / pixel, (lobe[2] - y0) / pixel
-        i0, i1 = _span(row, reach, height)
-        j0, j1 = _span(column, reach, width)
+        i0, i1 = _span(row, high, height)
+        j0, j1 = _span(column, wide, width)
         level = lobe[18] * (whole + lobe[17] * shade)
         for i in range(i0, i1):
             for j in range(j0, j1):
@@ -156,15 +159,15 @@ def draw_bodies(
                 u, v = lobe[5] * dx + lobe[6] * dy, -lobe[6] * dx + lobe[5] * dy
                 p, q = u / along, v / across
                 r2 = p * p + q * q
-                if r2 >= 2.2:
+                if r2 >= 1.4:
                     continue
                 grain = _texel(calm, u / texel * 0.4 + lobe[15] * 8.0, v / texel * 0.4 + lobe[14] * 8.0)
                 # Spread cells have ragged corners, and a rough surface.
                 corners = lobe[9] * p * q + lobe[10] * p * (p * p - 3 * q * q) + lobe[11] * q * (q * q - 3 * p * p)
-                edge = 1.0 - r2 * max(1.0 + whole * (6.0 * corners + 0.5 * (grain - 1.0)), 0.5)
+                edge = 1.0 - r2 * max(1.0 + whole * (6.0 * corners + 0.5 * (grain - 1.0)), 0.7)
                 if edge <= 0.0:
                     continue
-                hollow = 1.0 - 0.4 * whole * np.exp(-2.0 * ((u / lobe[3]) ** 2 + (v / lobe[4]) ** 2))
+                hollow = 1.0 - 0.4 * whole / (1.0 + ((u / lobe[3]) ** 2 + (v / lobe[4]) ** 2) ** 2)
                 mound = whole * min(2.5 * edge, 1.0) * (0.55 + 0.45 * edge) + lobe[17] * np.sqrt(edge)
                 value = level * mound * (1.0 + 0.8 * whole * (grain - 1.0)) * hollow
                 if abs(value) > abs(image[i, j]):

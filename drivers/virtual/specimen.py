@@ -123,7 +123,7 @@ class Specimen:
         cells = self.cells
         free = cells["phase"] == Phase.INTERPHASE
         # Contact inhibition: beyond nine neighbours within 42 µm cycles slow down, so a dish fills up and rests.
-        pace = np.where(free, 1.0 / (1.0 + np.maximum(cells["crowd"] - 9.0, 0.0) ** 2 / 9.0), 1.0)
+        pace = np.where(free, np.exp(-np.maximum(cells["crowd"] - 9.0, 0.0) / 3.0), 1.0)
         cells["clock_min"] += STEP_MIN * pace
         cells["age"] = np.where(free, np.minimum(cells["clock_min"] / cells["length_min"], 1.0), cells["age"])
         # Lost fluorescence comes back as protein is made.
