@@ -64,6 +64,7 @@ class Subscriber:
         heartbeat_timeout_ms: int = 600,
         clock: Clock = now_ns,
     ) -> None:
+        check_address(address)
         self._name = name
         self._clock = clock
         self._hello = {
@@ -88,7 +89,7 @@ class Subscriber:
         self._poller = zmq.Poller()
         self._poller.register(self._dealer, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
-        self._dealer.connect(check_address(address))
+        self._dealer.connect(address)
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from stream.wire.header import SCHEMA, pack, unpack
 from stream.wire.link import note
 from stream.wire.messages import Alive
 
-WAIT_S = 5
+WAIT_S = 20
 REF = FrameRef("r", "cam", "s", 0, 5, "cam:p0", 5)
 
 

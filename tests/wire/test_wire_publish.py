@@ -22,7 +22,7 @@ from stream.wire.policy import Policy, deadline, latest, lossless
 from stream.wire.publish import Publisher
 from stream.wire.subscribe import Subscriber
 
-WAIT_S = 5
+WAIT_S = 20
 PIXELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
 REF = FrameRef("r", "cam", "s", 0, 0, "cam:p0", 0)
 
@@ -213,8 +213,8 @@ def test_the_end_comes_to_one_who_joins_late(publisher: Publisher, join: Join) -
     publisher.send(codec.encode_frame(frame(0)))
     ended = threading.Thread(target=lambda: publisher.finish(WAIT_S))
     ended.start()
-    second = join("second")
-    assert isinstance(read_all(second)[-1], EndOfStream)
+    with Subscriber(publisher.address, ["frame"], name="second") as second:
+        assert isinstance(read_all(second)[-1], EndOfStream)
     assert seqs(read_all(first)) == [0]
     ended.join(WAIT_S)
 
