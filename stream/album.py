@@ -80,20 +80,18 @@ class Album:
                     self._cut(event)
 
     def _cut(self, event: Event) -> None:
-        """Cut crops from before the split to now; the last few divisions are kept."""
+        """Cut crops from before the split to now, where all of them lie within the image; keep the last few."""
         around = range(event.frame - _RING // 2, event.emitted_frame + 1)
         seen = [self._frames[(event.field, n)] for n in around if (event.field, n) in self._frames]
-        if len(seen) < 2 or not event.position_um:
+        whole = [(frame.frame, crop) for frame in seen if (crop := _crop(frame, event.position_um)) is not None]
+        if len(whole) < _STRIP:
             return
-        steps = np.linspace(0, len(seen) - 1, min(_STRIP, len(seen))).round().astype(int)
-        chosen = [seen[i] for i in steps]
-        crops = tuple(_crop(frame, event.position_um) for frame in chosen)
-        self.strips = [*self.strips, Strip(event, tuple(frame.frame for frame in chosen), crops)][-4:]
+        steps = np.linspace(0, len(whole) - 1, _STRIP).round().astype(int)
+        numbers, crops = zip(*(whole[i] for i in steps), strict=True)
+        self.strips = [*self.strips, Strip(event, numbers, crops)][-4:]
 
 
-def _crop(frame: Frame, position_um: tuple[float, float]) -> NDArray[Any]:
-    y, x = frame.to_image_px(np.array([position_um]))[0].round().astype(int)
-    half = _CROP_PX // 2
-    padded = np.pad(frame.pixels, half, mode="edge")
-    y, x = np.clip([y, x], 0, np.array(frame.pixels.shape) - 1)
-    return padded[y : y + _CROP_PX, x : x + _CROP_PX].copy()
+def _crop(frame: Frame, position_um: tuple[float, float]) -> NDArray[Any] | None:
+    y, x = frame.to_image_px(np.array([position_um]))[0].round().astype(int) - _CROP_PX // 2
+    crop = frame.pixels[max(y, 0) : y + _CROP_PX, max(x, 0) : x + _CROP_PX]
+    return crop.copy() if min(y, x) >= 0 and crop.shape == (_CROP_PX, _CROP_PX) else None

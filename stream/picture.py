@@ -63,7 +63,7 @@ def draw_summary(
 
 def _stretch(pixels: NDArray[Any]) -> NDArray[np.float64]:
     low, high = np.percentile(pixels, (1, 99.7))
-    scaled: NDArray[np.float64] = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
+    scaled: NDArray[np.float64] = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1) ** 0.7
     return scaled
 
 
@@ -128,6 +128,7 @@ def _draw_cells(axes: Any, frames: _Rows, events: _Rows, applied: _Rows) -> None
     axes.plot(confirmed, [top] * len(confirmed), "v", color=_WARM, ms=5, clip_on=False, label="division confirmed")
     marks = [frame for frame, _ in applied]
     axes.vlines(marks, low, top, color="#7bd88f", lw=0.8, alpha=0.8, label="first frame after a command")
+    axes.set_ylim(low - 0.35 * (high - low), top)
     axes.legend(loc="lower right", fontsize=7, frameon=False, ncols=2)
 
 
