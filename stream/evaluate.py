@@ -48,7 +48,8 @@ def evaluate(
     out
         Gets ``maskNNN.tif``, ``res_track.txt`` and ``events.jsonl``; a mask is final when its frame is decided.
     model
-        A segmenter's name; None: ``classical``, which chooses from the first frame.
+        A segmenter's name; None: the chain's own (``classical`` chooses from the first frame), and the result names
+        what it chose.
     gt, st
         Truth (``NN_GT``, ``NN_ST`` or their folders); read only after everything is written.
     progress
@@ -83,7 +84,7 @@ def evaluate(
         spent, chosen = _analyse(moments, settings, out, int(about.get("digits", 3)), total)
     finally:
         driver.stop()
-    found = {"frames": len(spent), "model": model or chosen}
+    found = {"frames": len(spent), "model": model or chosen.partition(",")[0]}
     return {**found, **(score_folder(out, gt, st) if gt or st else no_figures()), "ms": _percentiles(spent)}
 
 
