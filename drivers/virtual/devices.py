@@ -26,6 +26,7 @@ from stream.clock import now_ns
 TAG = "VirtualFrame"
 """Metadata tag: the exposure's number, by which its truth is found."""
 BINNINGS = ("1", "2", "4")
+_RETAKES = 3
 STAGE_LIMIT_UM = 10_000.0
 FOCUS_LIMIT_UM = 500.0
 
@@ -221,26 +222,29 @@ class VirtualCamera(CameraDevice):
             begin_ns = now_ns()
             # Late by more than a period, the schedule slips.
             begin_ns = due_ns if begin_ns - due_ns < frozen.period_ms * 1e6 else begin_ns
-            shot, view = self._expose(begin_ns, frozen)
-            # A stop ends the exposure at once, but what was begun is delivered: the specimen has aged by it.
-            self._wait(begin_ns + self._lasts_ns(view), snap=n == 1)
+            # A stop ends an exposure at once; what was begun is delivered.
+            shot, view = self._expose(begin_ns, frozen, snap=n == 1)
             if sequence != self._sequence:
                 return
             get_buffer(shot.pixels.shape, shot.pixels.dtype)[:] = shot.pixels
             self._on_shot(shot)
+            self._microscope.pass_by(view)
             taken += 1
             due_ns, frozen = begin_ns + round(view.period_ms * 1e6), view
             yield {TAG: str(shot.counter)}
+            self._microscope.rest()
 
-    def _expose(self, begin_ns: int, frozen: View) -> tuple[Shot, View]:
-        """Render while the exposure and the readout last, and let the specimen age."""
-        view = self._seen(frozen)
-        shot = self._microscope.expose(view)
-        if now_ns() > begin_ns + self._lasts_ns(view) and self._seen(frozen) != view:
-            # Late on a busy machine: what was set meanwhile would be missing from a frame that seems to follow it.
-            view = self._seen(frozen)
+    def _expose(self, begin_ns: int, frozen: View, snap: bool) -> tuple[Shot, View]:
+        """Render while the exposure and the readout last.
+
+        On a busy machine a frame arrives late, and seems to have begun late: what was set before that must be in it.
+        """
+        for _ in range(_RETAKES):
+            seen_ns, view = now_ns(), self._seen(frozen)
             shot = self._microscope.expose(view)
-        self._microscope.pass_by(view)
+            self._wait(begin_ns + self._lasts_ns(view), snap)
+            if now_ns() - self._lasts_ns(view) <= seen_ns or self._seen(frozen) == view:
+                break
         return shot, view
 
     def _lasts_ns(self, view: View) -> int:

@@ -64,11 +64,13 @@ class Microscope:
         self._optics = Optics(options)
         self._sensor = Sensor(options)
         self._turns: tuple[Turn, ...] = ()
+        self._passing: View | None = None
         self.counter = 0
         """Number of the next exposure."""
 
     def expose(self, view: View) -> Shot:
         """Take a picture of the present moment. Nothing changes until :meth:`pass_by`."""
+        self.rest()
         area = self._area(view)
         cells = self.specimen.cells
         seen = lobes(cells[in_reach(cells["x"], cells["y"], area)], self._options.nucleus_um)
@@ -87,14 +89,21 @@ class Microscope:
         )
 
     def pass_by(self, view: View) -> None:
-        """Count the exposure as taken: the light has bleached, the time to the next frame has passed."""
+        """Count the exposure as taken: its light bleaches, and the time to the next frame passes, in :meth:`rest`."""
+        self._passing = view
+        self.counter += 1
+
+    def rest(self) -> None:
+        """Let the time since the last exposure pass, unless it has passed already; the next exposure sees to it too."""
+        view, self._passing = self._passing, None
+        if view is None:
+            return
         if view.channel != "phase":
             cells = self.specimen.cells
             lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
             self.specimen.bleach(view.exposure_ms * 1e-3 * view.power * self._options.brightness, lit)
         self.specimen.advance(view.period_ms * 1e-3 * self._options.minutes_per_second)
         self._turns = self.specimen.take_turns()
-        self.counter += 1
 
     def _area(self, view: View, whole: bool = False) -> Area:
         pixel = self._options.pixel_um

@@ -11,17 +11,20 @@ import json
 import logging
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.virtual.devices import TAG
 from drivers.virtual.labels import Labeller, Scene, scene_of
 from drivers.virtual.microscope import Shot
 from drivers.virtual.shapes import LOBE
+from drivers.virtual.specimen import Turn
 from stream.errors import StoreError
 from stream.frame import Frame
 
@@ -29,8 +32,8 @@ SCENES = "scenes.log"
 LINEAGE = "lineage.jsonl"
 _HEAD = struct.Struct("<IIII dddd III")
 _MARK = 0x53434E45
-_PENDING = 4096
-_SNAPS_KEPT = 64
+_PENDING = 1024
+_SNAPS_KEPT = 32
 _FINISH_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ class Truth:
             self._lineage = (self.folder / LINEAGE).open("a", encoding="utf-8")
         except OSError as error:
             raise StoreError(f"[camera.options] truth_dir {folder}: {error}") from error
-        self._shots: dict[int, Shot] = {}
+        self._waiting: dict[int, tuple[Scene, tuple[Turn, ...]]] = {}
+        self._pixels: deque[tuple[int, NDArray[Any]]] = deque(maxlen=_SNAPS_KEPT)
         self._seen: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -65,24 +69,25 @@ class Truth:
     def exposed(self, shot: Shot) -> None:
         """Remember an exposure until its frame is delivered (called by the camera)."""
         with self._lock:
-            self._shots[shot.counter] = shot
-            while len(self._shots) > _PENDING:
-                del self._shots[next(iter(self._shots))]
+            self._pixels.append((shot.counter, shot.pixels))
+            self._waiting[shot.counter] = scene_of(shot, 0), shot.turns
+            while len(self._waiting) > _PENDING:
+                del self._waiting[next(iter(self._waiting))]
 
     def delivered(self, frame: Frame) -> None:
         """Write down what ``frame`` truly shows; frames that nobody got have no truth."""
         with self._lock:
             counter = self._counter(frame)
-            turns = [turn for key in self._shots if key <= counter for turn in self._shots[key].turns]
-            shot = self._shots.get(counter)
-            self._shots = {key: value for key, value in self._shots.items() if key > counter}
+            scene, _ = self._waiting.get(counter, (None, ()))
+            turns = [turn for number, (_, since) in self._waiting.items() if number <= counter for turn in since]
+            self._waiting = {number: item for number, item in self._waiting.items() if number > counter}
         for turn in turns:
             self._lineage.write(json.dumps({"frame": frame.frame, **asdict(turn)}) + "\n")
         key = (frame.index.p, frame.frame)
-        if shot is None or key in self._seen:
+        if scene is None or key in self._seen:
             return  # another channel or plane of a time point that is written
         self._seen.add(key)
-        self._scenes.write(_pack(frame.index.p, scene_of(shot, frame.frame)))
+        self._scenes.write(_pack(frame.index.p, replace(scene, frame=frame.frame)))
         self._scenes.flush()
         self._wake.set()
 
@@ -103,8 +108,8 @@ class Truth:
         tag = frame.metadata.get(TAG)
         if tag is not None:
             return int(tag)
-        for counter in sorted(self._shots, reverse=True)[:_SNAPS_KEPT]:
-            if np.array_equal(self._shots[counter].pixels, frame.pixels):
+        for counter, pixels in reversed(self._pixels):
+            if np.array_equal(pixels, frame.pixels):
                 return counter
         return -1
 

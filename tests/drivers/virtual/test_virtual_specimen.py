@@ -90,12 +90,12 @@ def test_cells_keep_their_distance_and_their_pace() -> None:
 
 
 def test_a_dish_fills_up_and_rests() -> None:
-    options = VirtualOptions(cells=40, fields=1, cycle_min=150.0, deaths_per_day=0.0, seed=2)
-    specimen = grown(options, 1500.0)
+    options = VirtualOptions(cells=10, fields=1, size_px=(256, 256), cycle_min=130.0, deaths_per_day=0.0, seed=2)
+    specimen = grown(options, 1300.0)
     full = len(specimen.cells)
-    specimen.advance(300.0)
-    # Ten and two cycles: without crowding 40000 cells, then four times as many.
-    assert 150 < full < 500
+    specimen.advance(260.0)
+    # Ten and two cycles: without crowding 10000 cells, then four times as many.
+    assert 50 < full < 200
     assert len(specimen.cells) < 1.3 * full
 
 
