@@ -1,69 +1,27 @@
-"""Commands to a rig and its answers: DEALER to ROUTER, one I/O thread at each end, callable from any thread."""
+"""Commands to a rig and its answers: DEALER to ROUTER, one I/O thread at each end. This is the rig's end."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
-from pydantic import ValidationError
 
-from stream.command import Ack, AckState, Command
+from stream.command import Ack
 from stream.errors import Malformed, UnknownSchema, WireError
-from stream.frame import FrameRef
 from stream.metrics import MESSAGES_REFUSED
-from stream.wire.codec import alive_header, read_alive
-from stream.wire.header import Header, text, tree, unpack
-from stream.wire.link import (
-    CONTROL_TOPIC,
-    SMALL_BYTES,
-    Wake,
-    bind,
-    check_address,
-    link_came,
-    new_socket,
-    note,
-    watch_link,
-)
-from stream.wire.messages import Alive
+from stream.wire.ask import ControlClient
+from stream.wire.link import Wake, bind, new_socket, note
+from stream.wire.requests import QUEUED, Query, Ready, Request, read_request, request_id
+
+__all__ = ["ControlClient", "ControlServer", "Query", "Ready", "Request"]
 
 log = logging.getLogger(__name__)
-_QUEUED = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A node is ready: models loaded, compiled code warm."""
-
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Anything else that is asked of a rig: ``status``, ``approve``, ``deny``, with its plain data."""
-
-    kind: str
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-Content = Command | Ready | Alive | Query
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one peer says, and to whom and what the answer goes."""
-
-    sender: bytes
-    name: str
-    request_id: str
-    content: Content
 
 
 class ControlServer:
@@ -76,8 +34,8 @@ class ControlServer:
     """
 
     def __init__(self, address: str, *, heartbeat_ms: int = 200, heartbeat_timeout_ms: int = 600) -> None:
-        self._requests: queue.Queue[Request] = queue.Queue(_QUEUED)
-        self._answers: deque[list[bytes]] = deque(maxlen=_QUEUED)
+        self._requests: queue.Queue[Request] = queue.Queue(QUEUED)
+        self._answers: deque[list[bytes]] = deque(maxlen=QUEUED)
         self._closing = False
         self._heartbeat_ms = heartbeat_ms
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -150,16 +108,16 @@ class ControlServer:
             except zmq.Again:
                 return
             try:
-                self._requests.put_nowait(_read_request(sender, parts))
+                self._requests.put_nowait(read_request(sender, parts))
             except (Malformed, UnknownSchema) as error:
                 self._refuse(sender, parts, "schema" if isinstance(error, UnknownSchema) else "malformed", str(error))
             except queue.Full:
-                self._refuse(sender, parts, "busy", f"the rig has {_QUEUED} requests waiting; try again later")
+                self._refuse(sender, parts, "busy", f"the rig has {QUEUED} requests waiting; try again later")
 
     def _refuse(self, sender: bytes, parts: list[bytes], reason: str, said: str) -> None:
         MESSAGES_REFUSED.labels("control", reason).inc()
         log.warning("control: refused a message at %s: %s", self.address, said)
-        self._answers.append([sender, *note("error", {"id": _request_id(parts), "reason": said})])
+        self._answers.append([sender, *note("error", {"id": request_id(parts), "reason": said})])
 
     def _send(self) -> None:
         while self._answers:
@@ -167,270 +125,3 @@ class ControlServer:
                 self._router.send_multipart(self._answers.popleft(), zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 log.info("control: an answer found nobody: %s", error)
-
-
-class ControlClient:
-    """A node's, or the command line's, way to a rig.
-
-    It says ``ready`` and sends every unanswered command again when the rig comes back: commands are idempotent by
-    ``command_id``, and the rig checks the age of their data.
-    """
-
-    def __init__(self, address: str, *, name: str, heartbeat_ms: int = 200, heartbeat_timeout_ms: int = 600) -> None:
-        self._address = check_address(address)
-        self._name = name
-        self._heartbeat_ms = heartbeat_ms
-        self._lock = threading.Lock()
-        self._outgoing: deque[list[bytes]] = deque()
-        self._unanswered: OrderedDict[str, list[bytes]] = OrderedDict()
-        self._alive: list[bytes] | None = None
-        self._said_ready = False
-        self._acks: queue.Queue[Ack] = queue.Queue(_QUEUED)
-        self._waiters: dict[str, queue.Queue[Ack | Mapping[str, Any] | WireError]] = {}
-        self._linked = False
-        self._closing = False
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._dealer = new_socket(self._context, zmq.DEALER, heartbeat_ms, heartbeat_timeout_ms)
-        self._monitor = watch_link(self._dealer)
-        self._dealer.connect(self._address)
-        self._wake = Wake()
-        self._thread = threading.Thread(target=self._serve, name=f"wire-control-{name}", daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
-    @property
-    def linked(self) -> bool:
-        """Whether the rig's end of the link answers now."""
-        return self._linked
-
-    def ready(self) -> None:
-        """Say that this node is ready, now and whenever the rig comes back."""
-        with self._lock:
-            self._said_ready = True
-            if self._linked:
-                self._outgoing.append(self._note("ready", {"node": self._name}))
-        self._wake.ring()
-
-    def alive(self, last_decided: FrameRef | None, pending: int) -> None:
-        """Tell which frame was decided last; never blocks. Only the newest is sent, and only while the link stands."""
-        self._alive = self._note("alive", alive_header(Alive(self._name, last_decided, pending)))
-        self._wake.ring()
-
-    def submit(self, command: Command) -> None:
-        """Send a command; never blocks. Its acks come by :meth:`next_ack`.
-
-        Raises
-        ------
-        WireError
-            The command is too large, or too many wait for their final ack.
-        """
-        parts = self._note("command", {"command": command.model_dump_json()}, command.command_id)
-        if len(parts[-1]) > SMALL_BYTES // 2:
-            raise WireError(f"command {command.command_id} takes {len(parts[-1])} bytes: at most {SMALL_BYTES // 2} go")
-        with self._lock:
-            if len(self._unanswered) >= _QUEUED:
-                raise WireError(f"{_QUEUED} commands wait for an answer of the rig at {self._address}: is it running?")
-            self._unanswered[command.command_id] = parts
-            if self._linked:
-                self._outgoing.append(parts)
-        self._wake.ring()
-
-    def next_ack(self, timeout_s: float) -> Ack | None:
-        """Return the next ack of a submitted command; None when nothing came in time."""
-        try:
-            return self._acks.get(timeout=timeout_s) if timeout_s > 0 else self._acks.get_nowait()
-        except queue.Empty:
-            return None
-
-    def request(self, content: Command | Query | Mapping[str, Any], timeout_s: float) -> Ack | Mapping[str, Any]:
-        """Ask and wait: a command for its final ack, a query (or a map with its ``kind``) for its answer.
-
-        Raises
-        ------
-        WireError
-            The rig refuses the message, or does not answer in time.
-        """
-        answers: queue.Queue[Ack | Mapping[str, Any] | WireError] = queue.Queue()
-        key = content.command_id if isinstance(content, Command) else uuid.uuid4().hex
-        self._waiters[key] = answers
-        try:
-            if isinstance(content, Command):
-                self.submit(content)
-            else:
-                self._ask(key, content if isinstance(content, Query) else Query(str(content.get("kind", "")), content))
-            answer = answers.get(timeout=timeout_s)
-        except queue.Empty:
-            raise WireError(f"no answer from {self._address} within {timeout_s:g} s: is the rig running?") from None
-        finally:
-            del self._waiters[key]
-            with self._lock:
-                self._unanswered.pop(key, None)
-        if isinstance(answer, WireError):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        """Send what is queued, if the rig is there, and leave. Idempotent."""
-        self._closing = True
-        self._wake.ring()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _ask(self, key: str, query: Query) -> None:
-        parts = self._note("query", {"query": query.kind, "data": query.data}, key)
-        with self._lock:
-            self._unanswered[key] = parts
-            if self._linked:
-                self._outgoing.append(parts)
-        self._wake.ring()
-
-    def _note(self, kind: str, content: Header, request_id: str = "") -> list[bytes]:
-        return note(kind, {"name": self._name, "id": request_id, **content})
-
-    def _serve(self) -> None:
-        poller = zmq.Poller()
-        for readable in (self._dealer, self._monitor, self._wake.fileno()):
-            poller.register(readable, zmq.POLLIN)
-        while not self._closing:
-            try:
-                poller.poll(self._heartbeat_ms)
-                self._wake.hush()
-                self._watch()
-                self._receive()
-                self._send()
-            except Exception:  # the thread's edge: one bad turn must not end the link
-                log.exception("%s: a turn of the control link's thread failed", self._name)
-                MESSAGES_REFUSED.labels(self._name, "internal").inc()
-        self._send()
-        self._dealer.disable_monitor()
-        self._monitor.close(linger=0)
-        self._dealer.close(linger=self._heartbeat_ms if self._linked else 0)
-        self._context.term()
-        self._wake.close()
-
-    def _watch(self) -> None:
-        while (came := link_came(self._monitor)) is not None:
-            with self._lock:
-                self._linked = came
-                self._outgoing.clear()
-                if came:
-                    if self._said_ready:
-                        self._outgoing.append(self._note("ready", {"node": self._name}))
-                    self._outgoing.extend(self._unanswered.values())
-
-    def _send(self) -> None:
-        if not self._linked:
-            return
-        if (alive := self._alive) is not None:
-            self._alive = None
-            self._dealer.send_multipart(alive, zmq.NOBLOCK)
-        while self._outgoing:
-            self._dealer.send_multipart(self._outgoing.popleft(), zmq.NOBLOCK)
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                parts = self._dealer.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                self._understand(parts)
-            except (Malformed, UnknownSchema) as error:
-                reason = "schema" if isinstance(error, UnknownSchema) else "malformed"
-                MESSAGES_REFUSED.labels(self._name, reason).inc()
-                log.warning("%s: refused an answer of %s: %s", self._name, self._address, error)
-
-    def _understand(self, parts: list[bytes]) -> None:
-        header = _read_note(parts)
-        kind = text(header, "kind")
-        if kind == "ack":
-            self._acked(_read_ack(text(header, "ack")))
-        elif kind == "answer":
-            self._answered(text(header, "id"), tree(header, "data"))
-        elif kind == "error":
-            log.warning("%s: the rig refused a message: %s", self._name, text(header, "reason"))
-            self._answered(text(header, "id"), WireError(text(header, "reason")))
-        else:
-            raise Malformed(f"a rig says ack, answer or error, not {kind!r}")
-
-    def _acked(self, ack: Ack) -> None:
-        if ack.state.final:
-            with self._lock:
-                self._unanswered.pop(ack.command_id, None)
-        waiter = self._waiters.get(ack.command_id)
-        if waiter is None:
-            _put_newest(self._acks, ack)
-        elif ack.state.final:
-            waiter.put(ack)
-
-    def _answered(self, key: str, answer: Mapping[str, Any] | WireError) -> None:
-        with self._lock:
-            known = self._unanswered.pop(key, None)
-        waiter = self._waiters.get(key)
-        if waiter is not None:
-            waiter.put(answer)
-        elif known is not None and isinstance(answer, WireError):  # a submitted command: it too ends in a final state
-            _put_newest(self._acks, Ack(command_id=key, state=AckState.REFUSED, reason=str(answer)))
-
-
-def _put_newest(acks: queue.Queue[Ack], ack: Ack) -> None:
-    """Queue an ack; where nobody reads them the oldest goes, counted."""
-    while True:
-        try:
-            return acks.put_nowait(ack)
-        except queue.Full:
-            with_oldest = acks.get_nowait()
-            log.warning("an ack that nobody read is dropped: %s %s", with_oldest.command_id, with_oldest.state)
-            MESSAGES_REFUSED.labels("acks", "overflow").inc()
-
-
-def _read_note(parts: list[bytes]) -> Header:
-    if len(parts) != 2 or parts[0] != CONTROL_TOPIC:
-        raise Malformed(f"a control message has the topic '!' and a header, not {len(parts)} parts")
-    return unpack(parts[1])
-
-
-def _request_id(parts: list[bytes]) -> str:
-    """Return the id of a request that could not be understood otherwise, so that its sender learns of it."""
-    try:
-        return text(_read_note(parts), "id")
-    except (Malformed, UnknownSchema):
-        return ""
-
-
-def _read_request(sender: bytes, parts: list[bytes]) -> Request:
-    header = _read_note(parts)
-    return Request(sender, text(header, "name"), text(header, "id"), _read_content(header))
-
-
-def _read_content(header: Header) -> Content:
-    kind = text(header, "kind")
-    if kind == "command":
-        try:
-            return Command.model_validate_json(text(header, "command"))
-        except ValidationError as error:
-            raise Malformed(f"not a command: {_first_fault(error)}") from error
-    if kind == "ready":
-        return Ready(text(header, "node"))
-    if kind == "alive":
-        return read_alive(header)
-    if kind == "query":
-        return Query(text(header, "query"), tree(header, "data"))
-    raise Malformed(f"a request is a command, ready, alive or query, not {kind!r}")
-
-
-def _read_ack(said: str) -> Ack:
-    try:
-        return Ack.model_validate_json(said)
-    except ValidationError as error:
-        raise Malformed(f"not an ack: {_first_fault(error)}") from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False)[0]
-    return f"{'.'.join(str(step) for step in fault['loc']) or 'text'}: {fault['msg']}"

@@ -19,13 +19,13 @@ from stream.clock import Clock, now_ns
 from stream.errors import Malformed, UnknownSchema
 from stream.frame import Frame
 from stream.metrics import FRAMES_LOST, MESSAGES_REFUSED
-from stream.wire.codec import Part, decode
 from stream.wire.header import Header, item_text, item_whole, text, unpack
 from stream.wire.link import CONTROL_TOPIC, check_address, link_came, new_socket, note, watch_link
 from stream.wire.losses import Losses
 from stream.wire.messages import Disconnected, EndOfStream, Item, Lost, Reconnected
 from stream.wire.policy import Policy, lossless
 from stream.wire.publish import lost_stage
+from stream.wire.read import Part, decode
 
 log = logging.getLogger(__name__)
 _NOW = int(zmq.NOBLOCK)
