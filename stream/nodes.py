@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMES = ("acquire", "analyse", "watch")
+_EXTRA_OF = {"analyse": "cpu", "watch": "watch"}
 
 
 def run_node(name: str, config: Configuration, run_dir: Path, base: Path, reports: Connection) -> None:
@@ -49,6 +50,11 @@ def run_here(name: str, config: Configuration, around: Surroundings) -> int:
     except (ConfigError, DriverError, PolicyError) as error:
         log.error("%s", error)
         around.report("error", str(error))
+        return CONFIG_EXIT
+    except ModuleNotFoundError as error:
+        said = f"{error}; pip install 'cytoloop[{_EXTRA_OF.get(name, 'cpu')}]'"
+        log.error("%s", said)
+        around.report("error", said)
         return CONFIG_EXIT
     except CytoloopError as error:
         log.exception("%s ended", name)

@@ -16,7 +16,7 @@ from stream import session
 from stream.config import Configuration, load, parse
 from stream.facts.questions import summary
 
-EXAMPLES = Path("/tmp/w")
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
 
 class BackgroundRun:

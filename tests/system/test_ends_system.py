@@ -1,0 +1,94 @@
+"""How a run ends: by Ctrl-C, by message from another terminal, by the death of its supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.examples import folder
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these ends are POSIX signals")
+CODE = "from stream.cli import main; main()"
+
+
+class Terminal:
+    """``cytoloop run`` in a process group of its own, as in a terminal."""
+
+    def __init__(self, cwd: Path, *arguments: str) -> None:
+        self.cwd = cwd
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", CODE, "run", str(folder() / "democam.toml"), "--json", *arguments],
+            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def wait(self, what: Callable[[], Any], seconds: float = 60) -> None:
+        end, tick = time.monotonic() + seconds, threading.Event()
+        while not what():
+            assert time.monotonic() < end, self.process.stderr.read() if self.process.poll() is not None else "late"
+            tick.wait(0.1)
+
+    def decided(self) -> int:
+        for path in self.cwd.glob("runs/*/analysis.sqlite"):
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as facts:
+                try:
+                    return int(facts.execute("SELECT count(*) FROM frames").fetchone()[0])
+                except sqlite3.OperationalError:
+                    return 0  # the schema is not there yet
+        return 0
+
+    def group(self) -> list[int]:
+        """Processes of the group that still live."""
+        listed = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+        rows = [line.split() for line in listed.splitlines()]
+        return [int(pid) for pid, pgid, stat in rows if int(pgid) == self.process.pid and not stat.startswith("Z")]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, "--no-page")
+    terminal.wait(lambda: terminal.decided() > 5)
+    yield terminal
+    for pid in terminal.group():
+        os.kill(pid, signal.SIGKILL)
+    terminal.process.communicate(timeout=30)
+
+
+def finished_well(terminal: Terminal) -> dict[str, Any]:
+    out, err = terminal.process.communicate(timeout=60)
+    assert terminal.process.returncode == 0, err
+    assert terminal.group() == []
+    result = json.loads(out.splitlines()[-1])
+    assert result["lost"] == {}
+    assert result["frames"] == result["decided"]
+    return dict(result)
+
+
+def test_ctrl_c_ends_everything_cleanly(terminal: Terminal) -> None:
+    os.killpg(terminal.process.pid, signal.SIGINT)  # a terminal sends it to every process of the group
+    assert finished_well(terminal)["frames"] > 5
+
+
+def test_stop_from_another_terminal_ends_everything_cleanly(terminal: Terminal) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", CODE, "stop", "--json"], cwd=terminal.cwd, capture_output=True, text=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    assert json.loads(asked.stdout.splitlines()[-1])["answer"] == "applied"
+    finished_well(terminal)
+
+
+def test_nodes_end_by_themselves_when_their_supervisor_is_killed(terminal: Terminal) -> None:
+    terminal.process.kill()
+    terminal.wait(lambda: terminal.group() == [])
