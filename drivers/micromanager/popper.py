@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from pymmcore_plus import CMMCorePlus
 
+from drivers.micromanager.cadence import Cadence
 from drivers.micromanager.calls import DEVICE_ERRORS
 from drivers.micromanager.core_clock import CoreClock
 from drivers.micromanager.producer import Producer, stamps
@@ -83,7 +84,8 @@ class Popper(threading.Thread):
         self._image = 0
         self._first_image = 0
         self._empty_ns = started_ns
-        self._idle_since_ns = started_ns
+        self._cadence = Cadence()
+        self._arrived_ns = self._idle_since_ns = started_ns
         self._errors = 0
         self.last_ns = started_ns
         """When the newest image was popped, or the sequence started."""
@@ -148,12 +150,11 @@ class Popper(threading.Thread):
         kept = image % self._pace.decimate == 0
         frame = self.next_frame
         self._image = image + 1
+        begin_ns = self._exposure_began_ns(earliest_ns, consecutive)
         if not kept:
             self._producer.leave_out()
         elif self._pace.frames is None or frame < self._pace.frames:
-            begin_ns = self._exposure_began_ns(earliest_ns, consecutive)
             self._deliver(pixels, metadata, frame, (begin_ns, latest_ns, popped_ns))
-        self._idle_since_ns = earliest_ns - round(self._pace.latency_ms * 1e6)
 
     def _number(self, image: int) -> None:
         """Say which images never came."""
@@ -175,8 +176,13 @@ class Popper(threading.Thread):
     def _exposure_began_ns(self, earliest_ns: int, consecutive: bool) -> int:
         """Return the earliest time at which this exposure can have begun: after the one before had ended."""
         complete_ns = earliest_ns - round(self._pace.latency_ms * 1e6)
-        begin_ns = complete_ns - self._timeline.longest_exposure_ns(complete_ns)
-        return max(begin_ns, self._idle_since_ns) if consecutive else begin_ns
+        longest_ns = self._timeline.longest_exposure_ns(complete_ns)
+        late_ns = self._cadence.late_ns(complete_ns - self._arrived_ns, longest_ns) if consecutive else 0
+        begin_ns = complete_ns - late_ns - longest_ns
+        if consecutive:
+            begin_ns = max(begin_ns, self._idle_since_ns)
+        self._arrived_ns, self._idle_since_ns = complete_ns, complete_ns - late_ns
+        return begin_ns
 
     def _deliver(
         self, pixels: NDArray[Any], metadata: Mapping[str, str], frame: int, times_ns: tuple[int, int, int]

@@ -123,7 +123,7 @@ def test_a_run_that_keeps_dying_ends_with_the_reason(bench_of: Any, monkeypatch:
 
 
 def test_a_snap_that_hangs_is_given_up_and_its_late_image_is_not_shifted(bench_of: Any, monkeypatch: Any) -> None:
-    bench = bench_of(core_of=faulty(monkeypatch, hanging=(3,)), snap_timeout_ms=200)
+    bench = bench_of(core_of=faulty(monkeypatch, hanging=(3,)), snap_timeout_ms=2_000)
     bench.start(mode="mda", interval_ms=0.0, frames=5)
     gap = bench.until(lambda item: isinstance(item, Gap))
     assert (gap.reason, gap.missing, gap.after_seq) == ("snap_failed", 1, 1)

@@ -114,7 +114,9 @@ def test_nothing_heavy_is_imported() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("module", ["core_clock", "geometry", "options", "popper", "restarts", "timeline", "timetable"])
+@pytest.mark.parametrize(
+    "module", ["cadence", "core_clock", "geometry", "options", "popper", "restarts", "timeline", "timetable"]
+)
 def test_the_examples_in_the_documentation_hold(module: str) -> None:
     failed, tried = doctest.testmod(import_module(f"drivers.micromanager.{module}"))
     assert failed == 0
