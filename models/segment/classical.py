@@ -1,4 +1,4 @@
-"""Segmenters without weights: ``classical-nuclei``, ``classical-phase``, and ``classical``, which chooses between them."""
+"""Segmenters without weights: ``classical-nuclei``, ``classical-phase``; ``classical`` chooses between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.segment.measure import Doubles, means
 from models.segment.parts import cells_of
 from models.segment.recipe import NUCLEI, PHASE, Recipe
 from models.segment.scale import HALO_SHARE, blob_diameter_px, dark_cells, halo_share
-from stream.cells import Cells, Floats, Ints, Segmentation, make_cells
+from stream.cells import Floats, Ints, Segmentation, make_cells
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.stages import Moment
@@ -121,7 +121,7 @@ class ClassicalSegmenter:
         return _found(labels, total, boxes, moment, certainty)
 
     def _labels(self, bright: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, Doubles, Ints, Floats]:
-        spots, _, certainty = outlines(bright, diameter_px, recipe)
+        spots, certainty = outlines(bright, diameter_px, recipe)
         labels, total, boxes, spot = cells_of(spots, diameter_px, recipe)
         return labels, total, boxes, certainty[spot]
 
@@ -150,9 +150,7 @@ def _image(moment: Moment) -> Floats:
     return image
 
 
-def _found(
-    labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty: Floats | None = None
-) -> Segmentation:
+def _found(labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty: Floats | None = None) -> Segmentation:
     n = len(total)
     area = total[:, :1]
     cells = make_cells(
@@ -172,6 +170,3 @@ def _mean_counts(labels: Ints, n: int, moment: Moment) -> Floats:
         if pixels.shape != labels.shape:
             raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
     return np.stack([means(labels, n, np.ascontiguousarray(p))[1:] for p in channels], 1).astype(np.float32)
-
-
-__all__ = ["Cells", "ClassicalSegmenter", "NucleiSegmenter", "PhaseSegmenter", "SegmentOptions"]

@@ -17,6 +17,8 @@ from stream.cells import Floats, Ints
 
 SAMPLE = 4
 """Statistics of the background look at every fourth pixel along both axes."""
+FINEST_BLUR_PX = 1.5
+"""A Gaussian this wide keeps what a pixel can hold: wider ones are computed on smaller copies."""
 
 
 def blurred(image: Floats, sigma_px: float) -> Floats:
@@ -37,13 +39,13 @@ def contrast(image: Floats, diameter_px: float, recipe: Recipe) -> Floats:
     return np.asarray(image - cv2.resize(low, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def base_and_floor(image: Floats, recipe: Recipe) -> tuple[float, float]:
+def base_and_floor(image: Floats, recipe: Recipe, sample: int = 1) -> tuple[float, float]:
     """Return the level of the background and how much higher the dimmest cell must be.
 
     The level is the middle of the shortest interval with a quarter of the pixels (the mode, even where cells cover
     most of the image); the deviation is that of the pixels below it, which no cell raises.
     """
-    values = np.sort(image[::SAMPLE, ::SAMPLE], axis=None)
+    values = np.sort(image[::sample, ::sample], axis=None)
     quarter = max(1, len(values) // 4)
     start = int(np.argmin(values[quarter:] - values[:-quarter])) if len(values) > quarter else 0
     base = float(values[start : start + quarter + 1].mean())
@@ -65,35 +67,48 @@ def _heights(image: Floats, base: float, floor: float) -> Floats:
 
 
 @compiled
-def _reach(image: Floats, base: float, spots: Ints, least: Floats) -> Ints:
-    """Keep of every spot what is brighter than its own threshold (a contrast), ``(y, x)``."""
+def _reach(image: Floats, base: float, spots: Ints, step: int, least: Floats) -> Ints:
+    """Keep of every spot (found on a copy reduced by ``step``) what is above its own threshold, a contrast."""
+    rows, columns = image.shape
     reach = np.zeros(image.shape, np.int32)
-    flat, names, out = image.ravel(), spots.ravel(), reach.ravel()
-    for i in range(flat.size):
-        if names[i] and flat[i] - base > least[names[i]]:
-            out[i] = names[i]
+    last = spots.shape[1] - 1
+    for y in range(rows):
+        line = spots[min(y // step, spots.shape[0] - 1)]
+        for x in range(columns):
+            spot = line[min(x // step, last)]
+            if spot and image[y, x] - base > least[spot]:
+                reach[y, x] = spot
     return reach
 
 
-def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, int, Floats]:
-    """Find the spots of an image.
+def _coarse(above: Floats, sigma_px: float) -> tuple[Floats, int]:
+    """Smooth, on a reduced copy where the blur leaves nothing that it would lose; return it and the reduction."""
+    step = max(1, int(sigma_px / FINEST_BLUR_PX))
+    rows, columns = above.shape
+    if step == 1 or min(rows, columns) < 8 * step:
+        return blurred(above, sigma_px), 1
+    cut = above[: rows // step * step, : columns // step * step]
+    small = cv2.resize(cut, (columns // step, rows // step), interpolation=cv2.INTER_AREA)
+    return blurred(np.asarray(small, np.float32), sigma_px / step), step
+
+
+def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, Floats]:
+    """Find the spots of an image and how far each reaches.
 
     Returns
     -------
-    spots, count, certainty
-        ``(y, x)`` labels 1..count, and for each (with 0) how far it rises above what the dimmest cell must, 0 to 1.
+    spots, certainty
+        ``(y, x)`` labels, and for each label (with 0) how far it rises above what the dimmest cell must, 0 to 1.
     """
     above = contrast(image, diameter_px, recipe)
-    fine = blurred(above, recipe.fine * diameter_px)
-    coarse = blurred(above, recipe.coarse * diameter_px)
-    base, floor = base_and_floor(coarse, recipe)
+    coarse, step = _coarse(above, recipe.coarse * diameter_px)
+    base, floor = base_and_floor(coarse, recipe, max(1, SAMPLE // step))
     height = _heights(coarse, base, floor)
-    top = float(height.max())
-    if not top > 0:
-        return np.zeros(image.shape, np.int32), 0, np.zeros(1, np.float32)
-    tiny = recipe.least_area * 0.25 * np.pi / 4 * diameter_px**2
-    spots, count = split(height, np.zeros(image.shape, np.int32), recipe.ripple**0.5, 0.0, tiny, top)
+    if not height.any():
+        return np.zeros(image.shape, np.int32), np.zeros(1, np.float32)
+    tiny = recipe.least_area * 0.25 * np.pi / 4 * (diameter_px / step) ** 2
+    spots, count = split(height, np.zeros(height.shape, np.int32), recipe.ripple**0.5, 0.0, tiny)
     level = levels(spots, count, height, recipe.level) ** 2
     least = np.maximum(floor, recipe.cut * level).astype(np.float32)
     certainty = np.clip(1 - floor / np.maximum(level, 1e-9), 0, 1).astype(np.float32)
-    return _reach(fine, base, spots, least), count, certainty
+    return _reach(blurred(above, recipe.fine * diameter_px), base, spots, step, least), certainty

@@ -31,10 +31,13 @@ def _inside(spots: Ints) -> NDArray[np.uint8]:
 
 
 @compiled
-def _fill(spots: Ints, outside: Ints, area: Ints, largest: float) -> None:
+def _fill(spots: Ints, outside: Ints, count: int, largest: float) -> None:
     """Give holes (small parts of the outside that touch one spot only) to that spot, in place."""
     rows, columns = spots.shape
-    owner = np.zeros(len(area), np.int32)
+    area = np.zeros(count, np.int32)
+    for k in outside.ravel():
+        area[k] += 1
+    owner = np.zeros(count, np.int32)
     for y in range(rows):
         for x in range(columns):
             hole = outside[y, x]
@@ -85,12 +88,12 @@ def cells_of(spots: Ints, diameter_px: float, recipe: Recipe) -> tuple[Ints, Dou
         ``(y, x)`` labels 1..n; rows 1..n of :func:`models.segment.measure.sums`; the spot that each cell came from.
     """
     area = np.pi / 4 * diameter_px**2
-    _, outside, stats, _ = cv2.connectedComponentsWithStats((spots == 0).view(np.uint8), connectivity=4)
-    _fill(spots, outside, np.ascontiguousarray(stats[:, cv2.CC_STAT_AREA]), recipe.least_area * area)
+    count, outside = cv2.connectedComponents((spots == 0).view(np.uint8), connectivity=8)
+    _fill(spots, outside, count, recipe.least_area * area)
     distance = cv2.distanceTransform(_inside(spots), cv2.DIST_L2, 5)
     depth = _depths(blurred(distance, recipe.shape * diameter_px), spots)
     tiny = 0.25 * recipe.least_area * area
-    labels, count = split(depth, spots, recipe.waist, diameter_px / 60, tiny, float(depth.max()) or 1.0)
+    labels, count = split(depth, spots, recipe.waist, diameter_px / 60, tiny)
     total, boxes = sums(labels, count)
     kept = np.flatnonzero(total[:, 0] >= recipe.least_area * area)
     name = np.zeros(count + 1, np.int32)

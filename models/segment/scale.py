@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -13,7 +15,7 @@ LARGEST_SIDE_PX = 640
 SCALES_PX = tuple(1.5 * 1.25**k for k in range(14))
 """Gaussian widths tried, in reduced pixels."""
 HALO_SHARE = 0.25
-"""A picture whose darkest content lies this far below the background, relative to the brightest, shows phase contrast."""
+"""A picture that reaches this far below its background, as a share of how far above, shows phase contrast."""
 
 
 def reduced(image: Floats) -> tuple[Floats, float]:
@@ -26,7 +28,7 @@ def reduced(image: Floats) -> tuple[Floats, float]:
 
 
 def halo_share(image: Floats) -> float:
-    """Return how far the picture reaches below its background, as a share of how far it reaches above (noise removed)."""
+    """Return how far the picture reaches below its background, as a share of how far above (fine noise smoothed)."""
     small = blurred(reduced(image)[0], 1.5)
     values = np.sort(small, axis=None)
     quarter = max(1, len(values) // 4)
@@ -58,7 +60,7 @@ def blob_diameter_px(image: Floats) -> float | None:
     if span <= 0:
         return None
     layers = [blurred(small, sigma) for sigma in (*SCALES_PX, SCALES_PX[-1] * 1.25)]
-    bands = np.stack([a - b for a, b in zip(layers[:-1], layers[1:], strict=True)])
+    bands = np.stack([a - b for a, b in pairwise(layers)])
     best, strength = bands.argmax(0), np.asarray(bands.max(0), np.float32)
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     floor = max(0.1 * float(np.percentile(strength, 99)), 1e-6 * span)
