@@ -7,12 +7,12 @@ it sends. Rounds of the bare socket and of the wire alternate, so that a busy ma
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from json import dumps
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -35,11 +35,11 @@ SIZES = {512: 1500, 2048: 150}
 DISTINCT = 8
 
 
-def main(json_line: bool = False) -> dict[str, Any]:
+def main(json: bool = False) -> dict[str, Any]:
     """Measure, print and return ``{side: {fps, bare_fps, memcpy_fps, vs_bare, vs_memcpy, one_way_ms}}``."""
     found = {str(side): measure(side, count) for side, count in SIZES.items()}
-    if json_line:
-        print(json.dumps({"wire": found}))
+    if json:
+        print(dumps({"wire": found}))
     else:
         for side, row in found.items():
             print(f"{side}²: {row}")
