@@ -19,9 +19,23 @@ Say = session.Say
 
 
 def run(
-    seconds: float, *, browser: bool, say: Say = lambda line: None, stop: threading.Event | None = None
+    seconds: float,
+    *,
+    browser: bool,
+    say: Say = lambda line: None,
+    stop: threading.Event | None = None,
+    out: Path | None = None,
 ) -> dict[str, Any]:
     """Run the demonstration and return its summary.
+
+    Parameters
+    ----------
+    seconds
+        How long to image.
+    browser
+        Open the live page.
+    out
+        Where the run folder goes; None: ``runs`` here.
 
     Returns
     -------
@@ -35,7 +49,9 @@ def run(
     """
     base = examples.folder()
     config = load(base / "virtual.toml")
-    config = config.model_copy(update={"record": config.record.model_copy(update={"labels": True})})
+    record = config.record.model_copy(update={"labels": True})
+    where = config.run.model_copy(update={"name": "demo", **({"out": out} if out else {})})
+    config = config.model_copy(update={"record": record, "run": where})
     config = free_ports(config)
     album = Album(config.wire)
     say("starting: loading the microscope, compiling the stages …")
