@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,6 +46,7 @@ class Chromium:
     def __init__(self, program: str, size_px: tuple[int, int] = (1280, 800), timeout_s: float = 30.0) -> None:
         self._program, self._size_px, self._timeout_s = program, size_px, timeout_s
         self._calls = 0
+        self._links = ExitStack()
 
     def __enter__(self) -> Chromium:
         self._profile = tempfile.mkdtemp(prefix="cytoloop-chromium-")
@@ -68,8 +70,7 @@ class Chromium:
 
     def close(self) -> None:
         """End the browser and forget its profile."""
-        if hasattr(self, "_socket"):
-            self._socket.close()
+        self._links.close()
         self._process.terminate()
         self._process.wait(self._timeout_s)
         self._reader.join(self._timeout_s)
@@ -84,8 +85,9 @@ class Chromium:
         self.call("Emulation.setDeviceMetricsOverride", **shape)
 
     def open(self, url: str) -> None:
-        """Go to a page and wait until its scripts have run."""
-        self.call("Page.navigate", url=url)
+        """Go to a page and wait until its scripts have run. Raises RuntimeError when nobody serves it."""
+        if error := self.call("Page.navigate", url=url).get("errorText"):
+            raise RuntimeError(f"{url}: {error}")
         self.until(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
     def evaluate(self, script: str) -> Any:
@@ -119,7 +121,8 @@ class Chromium:
                 self._address.put(address.strip())
 
     def _attach(self, address: str) -> None:
-        self._socket = connect(address, max_size=None, proxy=None, compression=None)
+        link = connect(address, max_size=None, proxy=None, compression=None)
+        self._socket = self._links.enter_context(link)
         targets = self._ask("Target.getTargets", {})["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self._ask("Target.attachToTarget", {"targetId": page, "flatten": True})["sessionId"]

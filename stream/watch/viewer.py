@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -14,6 +15,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from stream.clock import now_ns
 from stream.watch.picture import Encoder
 from stream.watch.state import LiveState, Shown
+
+log = logging.getLogger(__name__)
 
 FACTS_S = 0.2
 QUIET_S = 1.0
@@ -103,7 +106,9 @@ class Viewer:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for end in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                    log.error("a viewer of the live page was given up: %r", end, exc_info=end)
 
     async def _listen(self) -> None:
         try:

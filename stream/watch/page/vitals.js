@@ -6,7 +6,6 @@ const $ = (id) => document.getElementById(id);
 function put(id, content, tone = "") {
   const node = $(id);
   if (node.textContent !== content) node.textContent = content;
-  if (node.title !== content) node.title = content;
   node.classList.toggle("bad", tone === "bad");
   node.classList.toggle("warn", tone === "warn");
 }
@@ -31,8 +30,10 @@ export function vitals(facts) {
   const lost = facts.losses.reduce((sum, [, , n]) => sum + n, 0);
   put("v-fps", number(field?.fps, field && field.fps < 10 ? 1 : 0));
   put("v-behind", field ? (field.behind > 1 ? `${field.behind} frames behind` : "keeping up") : "", field?.behind > 8 ? "warn" : "");
-  put("v-p50", latency(facts.latency_ms.p50));
-  put("v-p99", latency(facts.latency_ms.p99));
+  const slow = facts.latency_ms.p99 >= 1000;
+  put("v-p50", latency(facts.latency_ms.p50, slow));
+  put("v-p99", latency(facts.latency_ms.p99, slow), slow ? "warn" : "");
+  put("v-unit", slow ? "p99, s" : "p99, ms");
   const stages = Object.entries(facts.latency_ms.stages).map(([stage, q]) => `${stage} ${latency(q.p50)}`);
   put("v-stages", stages.length ? `${stages.join(", ")} ms` : "–");
   spark("s-latency", facts.latency_ms.line);
@@ -46,6 +47,8 @@ export function vitals(facts) {
   spark("s-cells", field?.cells_line ?? []);
   put("v-applied", String(facts.command_counts.applied ?? 0));
   const others = Object.entries(facts.command_counts).filter(([state]) => state !== "applied");
+  const all = Object.values(facts.command_counts).reduce((sum, n) => sum + n, 0);
+  put("v-asked", all ? `of ${all} asked for` : "none asked for");
   put("v-refused", others.map(([state, n]) => `${n} ${state}`).join(", "));
 }
 

@@ -11,8 +11,11 @@ export function ms(value) {
   return `${number(value, value < 10 && value % 1 ? 1 : 0)} ms`;
 }
 
-export function latency(value) {
-  return value === null || value === undefined ? "–" : number(value, value < 10 ? 1 : 0);
+// Latency as a bare number, in ms or (where `seconds`) in s.
+export function latency(value, seconds = false) {
+  if (value === null || value === undefined) return "–";
+  const shown = seconds ? value / 1000 : value;
+  return number(shown, shown < 10 ? 1 : 0);
 }
 
 export function age(seconds) {

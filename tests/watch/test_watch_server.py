@@ -1,0 +1,190 @@
+"""The server: who may read it, one encode for all, and only what was acknowledged is followed by more."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from stream.frame import Frame
+from stream.watch.doors import known_host
+from stream.watch.server import Server
+from stream.watch.state import LiveState
+
+FIELD = "Camera:p0"
+
+
+def feed(live: LiveState, number: int, field: str = FIELD) -> None:
+    pixels = np.full((32, 32), number + 1, np.uint16)
+    live.frame(Frame("run", "Camera", "s", 1, number, field, number, pixels))
+    live.labels(field, number, np.zeros((32, 32), np.int32))
+
+
+@pytest.fixture
+def live() -> LiveState:
+    return LiveState("tonight")
+
+
+@pytest.fixture
+def port(live: LiveState) -> Iterator[int]:
+    server = Server(live, port=0, max_fps=1000)
+    yield server.start()
+    server.stop()
+    server.stop()
+
+
+def viewer(port: int, **options: Any) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{port}/ws", proxy=None, compression=None, **options)
+
+
+def picture(link: ClientConnection) -> dict[str, Any]:
+    while True:
+        message = link.recv(10)
+        if isinstance(message, bytes):
+            (length,) = struct.unpack_from("<I", message)
+            return dict(json.loads(message[4 : 4 + length]))
+
+
+def facts(link: ClientConnection) -> dict[str, Any]:
+    while True:
+        message = link.recv(10)
+        if isinstance(message, str):
+            return dict(json.loads(message))
+
+
+def until_closed(link: ClientConnection) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            link.recv(10)
+
+
+@pytest.mark.parametrize("path", ["/", "/page.js", "/page.css", "/health", "/api/summary", "/metrics"])
+def test_paths_answer_with_security_headers(port: int, path: str) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_scripts_have_a_type_that_browsers_run(port: int) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}/page.js", trust_env=False)
+    assert answer.headers["content-type"].startswith("text/javascript")
+
+
+def test_health_and_summary_are_strict_json(port: int, live: LiveState) -> None:
+    feed(live, 1)
+    live.status({"rig": "running", "light_power": float("nan")})
+    health = httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()
+    assert (health["ok"], health["run"], health["rig"]) == (True, "tonight", "running")
+    text = httpx.get(f"http://127.0.0.1:{port}/api/summary", trust_env=False).text
+    assert "NaN" not in text
+    assert json.loads(text)["status"]["light_power"] is None
+
+
+def test_unknown_event_picture_is_404(port: int) -> None:
+    assert httpx.get(f"http://127.0.0.1:{port}/thumb/3.jpg", trust_env=False).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("127.0.0.1:8600", True),
+        ("localhost:8600", True),
+        ("[::1]:8600", True),
+        ("192.168.1.7", True),
+        ("rig.lab:8600", True),
+        ("evil.example:8600", False),
+        ("", False),
+    ],
+)
+def test_only_this_machines_names_are_served(host: str, known: bool) -> None:
+    assert known_host(host, frozenset({"rig.lab"})) is known
+
+
+def test_rebound_name_is_refused(port: int) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}/api/summary", headers={"Host": "evil.example"}, trust_env=False)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+def test_foreign_page_cannot_open_the_socket(port: int, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        viewer(port, origin=origin)
+    assert refused.value.response.status_code == 403
+
+
+def test_own_page_may(port: int) -> None:
+    with viewer(port, origin=f"http://127.0.0.1:{port}") as link:
+        assert facts(link)["run"] == "tonight"
+
+
+def test_next_picture_waits_for_the_acknowledgement_and_is_the_newest(port: int, live: LiveState) -> None:
+    feed(live, 1)
+    with viewer(port) as link:
+        assert picture(link)["frame"] == 1
+        for number in (2, 3, 4):
+            feed(live, number)
+        live.status({"rig": "running"})
+        while facts(link)["status"].get("rig") != "running":
+            pass
+        link.send(json.dumps({"ack": 1}))
+        assert picture(link)["frame"] == 4
+
+
+def test_viewers_share_one_encode(port: int, live: LiveState) -> None:
+    feed(live, 1)
+    with viewer(port) as one, viewer(port) as two:
+        assert picture(one)["serial"] == picture(two)["serial"] == 1
+        for link in (one, two):
+            link.send(json.dumps({"ack": 1}))
+        feed(live, 2)
+        assert picture(one) == picture(two)
+
+
+def test_a_viewer_chooses_its_field(port: int, live: LiveState) -> None:
+    feed(live, 1)
+    feed(live, 9, field="Camera:p1")
+    with viewer(port) as link:
+        assert picture(link)["field"] == FIELD
+        link.send(json.dumps({"ack": 1, "field": "Camera:p1"}))
+        assert picture(link)["field"] == "Camera:p1"
+
+
+def test_facts_bring_only_changed_rows(port: int, live: LiveState) -> None:
+    live.ack({"command_id": "a", "state": "applied"})
+    with viewer(port) as link:
+        assert [row["command_id"] for row in facts(link)["commands"]] == ["a"]
+        live.ack({"command_id": "b", "state": "refused"})
+        while not (rows := facts(link)["commands"]):
+            pass
+        assert [row["command_id"] for row in rows] == ["b"]
+
+
+@pytest.mark.parametrize("nonsense", ["not json", "[1]", "x" * 5000])
+def test_nonsense_ends_that_viewer_only(port: int, live: LiveState, nonsense: str) -> None:
+    with viewer(port) as good, viewer(port) as bad:
+        bad.send(nonsense)
+        until_closed(bad)
+        live.status({"rig": "paused"})
+        while facts(good)["status"].get("rig") != "paused":
+            pass
+
+
+def test_stop_closes_viewers_and_frees_the_port(live: LiveState) -> None:
+    server = Server(live, port=0)
+    port = server.start()
+    with viewer(port) as link:
+        facts(link)
+        server.stop()
+        until_closed(link)
+    again = Server(live, port=port)
+    assert again.start() == port
+    again.stop()
