@@ -15,7 +15,7 @@ export function ms(value) {
 export function latency(value, seconds = false) {
   if (value === null || value === undefined) return "–";
   const shown = seconds ? value / 1000 : value;
-  return number(shown, shown < 10 ? 1 : 0);
+  return number(shown, seconds && shown < 1 ? 2 : shown < 10 ? 1 : 0);
 }
 
 export function age(seconds) {
