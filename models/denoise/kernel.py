@@ -15,6 +15,8 @@ Image = NDArray[np.float32]
 RADIUS = 2
 """Motion is looked for in boxes of ``2 * RADIUS + 1`` pixels a side."""
 _SPAN = 2 * RADIUS + 1
+_MOST = np.float32(32)
+"""Standard errors beyond which a difference counts no more, so that running sums keep their precision."""
 _LEAST_ROOT = np.float32(2 * np.sqrt(3 / 8))
 _ROOT_3_2 = np.float32(np.sqrt(3 / 2))
 
@@ -57,23 +59,28 @@ def advance(
     height, width = pixels.shape
     fresh, change, energy = np.empty((3, _SPAN, width), np.float32)
     padded = np.zeros(width + 2 * RADIUS, np.float32)
-    sums = np.empty((2, width), np.float32)
+    sums = np.zeros((2, width), np.float32)
     counts = np.empty(width, np.float32)
     for column in range(width):
         counts[column] = min(column + RADIUS, width - 1) - max(column - RADIUS, 0) + 1
+    per_count = np.float32(1) / counts
     per_level = np.float32(1.0 / level)
     g, z, s = np.float32(gain), np.float32(zero), np.float32(sigma)
     for row in range(height + RADIUS):
         if row < height:
             slot = row % _SPAN
             _stabilise_row(pixels[row], fresh[slot], g, z, s)
+            if row >= _SPAN:
+                _add_row(sums, change[slot], energy[slot], np.float32(-1))
             _compare_row(fresh[slot], memory[row], spread[row], padded, change[slot], energy[slot], per_level)
+            _add_row(sums, change[slot], energy[slot], np.float32(1))
+        elif row >= _SPAN:
+            _add_row(sums, change[row % _SPAN], energy[row % _SPAN], np.float32(-1))
         done = row - RADIUS
         if done >= 0:
             first, last = max(done - RADIUS, 0), min(done + RADIUS, height - 1)
-            _sum_rows(change, energy, sums, first, last)
             _blend_row(
-                fresh[done % _SPAN], memory[done], spread[done], sums, counts, np.float32(last - first + 1),
+                fresh[done % _SPAN], memory[done], spread[done], sums, counts, per_count, np.float32(last - first + 1),
                 np.float32(floor), np.float32(threshold * threshold),
             )  # fmt: skip
             _restore_row(pixels[done], memory[done], spread[done], out[done], g, z, s, np.float32(level * level))
@@ -98,7 +105,8 @@ def _compare_row(
     """Write the sums along the row of the standardised difference and of its square."""
     width = fresh.shape[0]
     for x in range(width):
-        padded[x + RADIUS] = (fresh[x] - memory[x]) * per_level / np.sqrt(np.float32(1) + spread[x])
+        differs = (fresh[x] - memory[x]) * per_level / np.sqrt(np.float32(1) + spread[x])
+        padded[x + RADIUS] = min(max(differs, -_MOST), _MOST)
     for x in range(width):
         total = power = np.float32(0)
         for k in range(_SPAN):
@@ -109,29 +117,25 @@ def _compare_row(
 
 
 @_compiled
-def _sum_rows(change: Image, energy: Image, sums: Image, first: int, last: int) -> None:
-    sums[:] = np.float32(0)
-    for row in range(first, last + 1):
-        slot = row % _SPAN
-        for x in range(sums.shape[1]):
-            sums[0, x] += change[slot, x]
-            sums[1, x] += energy[slot, x]
+def _add_row(sums: Image, change: Image, energy: Image, sign: np.float32) -> None:
+    for x in range(sums.shape[1]):
+        sums[0, x] += sign * change[x]
+        sums[1, x] += sign * energy[x]
 
 
 @_compiled
 def _blend_row(
-    fresh: Image, memory: Image, spread: Image, sums: Image, counts: Image, rows: np.float32, floor: np.float32,
+    fresh: Image, memory: Image, spread: Image, sums: Image, counts: Image, per_count: Image, rows: np.float32, floor: np.float32,
     certain: np.float32,
 ) -> None:  # fmt: skip
     """Weigh new against old: as their variances say where still, the new alone where the box moved."""
-    one, zero = np.float32(1), np.float32(0)
+    one, half, zero = np.float32(1), np.float32(0.5), np.float32(0)
+    per_row = one / rows
     doubt = np.float32(0.25) * certain
     per_doubt = one / (certain - doubt)
     for x in range(fresh.shape[0]):
-        n = counts[x] * rows
-        shift = sums[0, x] * sums[0, x] / n
-        excess = max(sums[1, x] - n, zero)
-        evidence = max(shift, excess * excess / (n + n))
+        excess = max(sums[1, x] - counts[x] * rows, zero)
+        evidence = max(sums[0, x] * sums[0, x], excess * excess * half) * per_count[x] * per_row
         moved = min(max((evidence - doubt) * per_doubt, zero), one)
         still = max(spread[x] / (one + spread[x]), floor)
         weight = still + (one - still) * moved

@@ -34,7 +34,7 @@ class DenoiseOptions(Settings):
     """Counts (root mean square) without light; None: read from the first frame. Only together with ``offset``."""
     floor: float = Field(default=0.25, ge=0.02, le=1)
     """Least weight of the new frame; 0.25 remembers about four frames."""
-    gate: float = Field(default=4.0, ge=1, le=100)
+    gate: float = Field(default=5.0, ge=1, le=50)
     """Standard errors of the difference in a 5x5 box at which only the new frame counts."""
 
     @field_validator("read_noise")
