@@ -34,6 +34,7 @@ def draw(channel: str, frames: int) -> dict[str, Any]:
         microscope.expose(view)
         drawing_s += time.thread_time() - begun_s
         microscope.pass_by(view)
+        microscope.rest()
     wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
     return {
         "channel": channel,

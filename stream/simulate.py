@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,11 @@ def _write(
         cells = sum(track.end == number for track in labeller.tracks)
         stem = f"{number:0{digits}d}.tif"
         tifffile.imwrite(folders["01"] / f"t{stem}", shot.pixels)
-        tifffile.imwrite(folders["01_GT/TRA"] / f"man_track{stem}", labels, compression="zlib")
+        packed = BytesIO()
+        tifffile.imwrite(packed, labels, compression="zlib", compressionargs={"level": 1})
+        (folders["01_GT/TRA"] / f"man_track{stem}").write_bytes(packed.getvalue())
         for name in ("01_GT/SEG", "01_ST/SEG"):
-            tifffile.imwrite(folders[name] / f"man_seg{stem}", labels, compression="zlib")
+            (folders[name] / f"man_seg{stem}").write_bytes(packed.getvalue())
         microscope.pass_by(view)
         progress(number + 1)
     (folders["01_GT/TRA"] / "man_track.txt").write_text(labeller.table(), encoding="utf-8")

@@ -1,126 +1,193 @@
-"""A scientific camera without its driver: photons become electrons, electrons become counts."""
+"""The camera as Micro-Manager's Python core sees it: settings, geometry and the schedule of exposures."""
 
 from __future__ import annotations
 
-from math import exp
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from pymmcore_plus.experimental.unicore import CameraDevice
 
-from drivers.virtual.kernels import compiled
+from drivers.virtual.bench import Bench
+from drivers.virtual.microscope import Microscope, Shot, View
 from drivers.virtual.options import VirtualOptions
+from drivers.virtual.sensor import PIXEL_TYPES
+from stream.clock import now_ns
 
-Floats = NDArray[np.float32]
-PIXEL_TYPES = {"8bit": 255, "12bit": 4095, "16bit": 65535}
-EIGHT_BIT_STEP = 16
-"""How many of the finer counts one 8 bit count is worth."""
-GAUSS_BELOW_E = 30.0
-"""Mean from which a normal distribution stands in for Poisson's."""
-LEVEL_E = 0.25
-ROWS = int(GAUSS_BELOW_E / LEVEL_E) + 1
-COUNTS = 96
-GUIDE = 256
+TAG = "VirtualFrame"
+"""Metadata tag: the exposure's number, by which its truth is found."""
+BINNINGS = ("1", "2", "4")
+_RETAKES = 3
 
 
-class Sensor:
-    """Adds the noise of light and of reading, and digitises.
+class VirtualCamera(CameraDevice):
+    """Exposes on a schedule without drift; the specimen ages by that schedule and not by the clock on the wall.
 
-    Noise depends on the seed, the frame's counter and the pixel alone. Below ``GAUSS_BELOW_E`` electrons shot noise is
-    Poisson's (from cumulative tables in steps of ``LEVEL_E``, the rest added as a second Poisson number: exact to
-    1e-3); above it is normal with the same mean and variance.
+    Parameters
+    ----------
+    bench, microscope
+        Settings, and what they look at.
+    options
+        Sensor size and readout time.
+    stop
+        Set by the core to end a sequence; interrupts an exposure.
+    on_shot
+        Called with each exposure before the core has it.
     """
 
-    def __init__(self, options: VirtualOptions) -> None:
-        self._options = options
-        self._cumulative, self._guide = _poisson_tables()
-        self._normal = _normal_table()
-        self._key = np.random.SeedSequence([options.seed, 3]).generate_state(1, np.uint64)[0]
+    def __init__(
+        self,
+        bench: Bench,
+        microscope: Microscope,
+        options: VirtualOptions,
+        stop: threading.Event,
+        on_shot: Callable[[Shot], None],
+    ) -> None:
+        super().__init__()
+        self._bench = bench
+        self._microscope = microscope
+        self._sensor_px = options.size_px
+        self._readout_ms = options.latency_ms
+        self._stop = stop
+        self._no_stop = threading.Event()
+        self._on_shot = on_shot
+        self._sequence = 0
+        self.set_property_allowed_values("Binning", BINNINGS)
+        self.register_property(
+            "Interval_ms",
+            property_type=float,
+            limits=(0.0, 3_600_000.0),
+            getter=VirtualCamera.get_interval_ms,
+            setter=VirtualCamera.set_interval_ms,
+        )
+        self.register_property(
+            "PixelType",
+            property_type=str,
+            default_value="16bit",
+            allowed_values=tuple(PIXEL_TYPES),
+            getter=VirtualCamera.get_pixel_type,
+            setter=VirtualCamera.set_pixel_type,
+        )
 
-    def read(self, photons: Floats, exposure_ms: float, counter: int, pixel_type: str) -> NDArray[np.uint16 | np.uint8]:
-        """Return counts.
+    def get_exposure(self) -> float:
+        """Exposure in ms."""
+        return self._bench.settings.exposure_ms
 
-        Parameters
-        ----------
-        photons
-            Mean per pixel, (y, x); binned already.
-        exposure_ms
-            For the dark current.
-        counter
-            The frame's number: chooses the noise.
-        pixel_type
-            A key of ``PIXEL_TYPES``.
+    def set_exposure(self, exposure: float) -> None:
+        """Set the exposure; raises ValueError outside 0.01 ms to 60 s."""
+        if not 0.01 <= exposure <= 60_000.0:
+            raise ValueError(f"exposure {exposure} ms is not within 0.01 to 60000 ms")
+        self._bench.change(exposure_ms=float(exposure))
+
+    def get_interval_ms(self) -> float:
+        """Time from one frame's beginning to the next one's; 0: as fast as the exposure allows."""
+        return self._bench.interval_ms
+
+    def set_interval_ms(self, value: float) -> None:
+        """Pace the camera."""
+        self._bench.pace(float(value))
+
+    def get_pixel_type(self) -> str:
+        """A key of ``PIXEL_TYPES``."""
+        return self._bench.settings.pixel_type
+
+    def set_pixel_type(self, value: str) -> None:
+        """Choose the depth."""
+        self._bench.change(pixel_type=value)
+
+    def get_binning(self) -> str:  # type: ignore[override]  # texts, as in any C++ adapter
+        """Binning as text."""
+        return str(self._bench.settings.binning)
+
+    def set_binning(self, value: str) -> None:
+        """Bin, and read the whole sensor."""
+        binning = int(value)
+        self._bench.change(binning=binning, roi_px=self._full_px(binning))
+
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the next image."""
+        _, _, width, height = self._bench.settings.roi_px
+        return height, width
+
+    def dtype(self) -> DTypeLike:
+        """uint8 or uint16."""
+        return np.uint8 if self._bench.settings.pixel_type == "8bit" else np.uint16
+
+    def get_roi(self) -> tuple[int, int, int, int]:
+        """(x, y, w, h) in binned pixels."""
+        return self._bench.settings.roi_px
+
+    def set_roi(self, x: int, y: int, width: int, height: int) -> None:
+        """Read a part of the sensor. Raises ValueError outside it."""
+        _, _, full_w, full_h = self._full_px(self._bench.settings.binning)
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > full_w or y + height > full_h:
+            raise ValueError(f"ROI {(x, y, width, height)} is not within the sensor of {full_w}x{full_h} pixels")
+        self._bench.change(roi_px=(int(x), int(y), int(width), int(height)))
+
+    def clear_roi(self) -> None:
+        """Read the whole sensor."""
+        self._bench.change(roi_px=self._full_px(self._bench.settings.binning))
+
+    def start_sequence(
+        self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Take ``n`` frames, or frames without end; the geometry stays as it is now."""
+        self._sequence += 1
+        return self._frames(self._sequence, n, get_buffer)
+
+    def _frames(
+        self, sequence: int, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        due_ns, taken = now_ns(), 0
+        frozen = self._bench.settings
+        while n is None or taken < n:
+            # The core's stop may still be set from the sequence before when an image is snapped.
+            if n != 1 and (self._stop.is_set() or self._wait(due_ns)):
+                return
+            if sequence != self._sequence:
+                return
+            begin_ns = now_ns()
+            # Late by more than a period, the schedule slips.
+            begin_ns = due_ns if begin_ns - due_ns < frozen.period_ms * 1e6 else begin_ns
+            # A stop ends an exposure at once; what was begun is delivered.
+            shot, view = self._expose(begin_ns, frozen, snap=n == 1)
+            if sequence != self._sequence:
+                return
+            get_buffer(shot.pixels.shape, shot.pixels.dtype)[:] = shot.pixels
+            self._on_shot(shot)
+            self._microscope.pass_by(view)
+            taken += 1
+            due_ns, frozen = begin_ns + round(view.period_ms * 1e6), view
+            yield {TAG: str(shot.counter)}
+            self._microscope.rest()
+
+    def _expose(self, begin_ns: int, frozen: View, snap: bool) -> tuple[Shot, View]:
+        """Render while the exposure and the readout last.
+
+        On a busy machine a frame arrives late, and seems to have begun late: what was set before that must be in it.
         """
-        options = self._options
-        step = EIGHT_BIT_STEP if pixel_type == "8bit" else 1
-        counts = np.empty(photons.shape, np.uint16)
-        with np.errstate(over="ignore"):
-            key = self._key + np.uint64(counter) * np.uint64(0xD1342543DE82EF95)
-        dark = options.dark_e_s * exposure_ms * 1e-3
-        _digitise(
-            photons, counts, np.uint64(key), options.quantum_efficiency, dark, options.read_noise_e,
-            1.0 / (options.gain_e_adu * step), options.offset_adu / step, float(PIXEL_TYPES[pixel_type]),
-            self._normal, self._cumulative, self._guide,
-        )  # fmt: skip
-        return counts.astype(np.uint8) if pixel_type == "8bit" else counts
+        for _ in range(_RETAKES):
+            seen_ns, view = now_ns(), self._seen(frozen)
+            shot = self._microscope.expose(view)
+            self._wait(begin_ns + self._lasts_ns(view), snap)
+            if now_ns() - self._lasts_ns(view) <= seen_ns or self._seen(frozen) == view:
+                break
+        return shot, view
 
+    def _lasts_ns(self, view: View) -> int:
+        return round((view.exposure_ms + self._readout_ms) * 1e6)
 
-def _normal_table() -> Floats:
-    """Quantiles of the normal distribution at the middle of 2^16 equal parts, scaled to variance 1."""
-    from statistics import NormalDist
+    def _seen(self, frozen: View) -> View:
+        view = self._bench.view()
+        return replace(view, roi_px=frozen.roi_px, binning=frozen.binning, pixel_type=frozen.pixel_type)
 
-    normal = NormalDist()
-    half = np.array([normal.inv_cdf((k + 0.5) / 65536) for k in range(32768)])
-    table = np.concatenate([half, -half[::-1]])
-    return np.asarray(table / table.std(), np.float32)
+    def _wait(self, until_ns: int, snap: bool = False) -> bool:
+        """Wait; True: stopped meanwhile."""
+        left_s = max(until_ns - now_ns(), 0) / 1e9
+        return (self._no_stop if snap else self._stop).wait(left_s)
 
-
-def _poisson_tables() -> tuple[Floats, NDArray[np.uint8]]:
-    """Cumulative distributions (ROWS, COUNTS), and for 256 parts of the unit interval the first count worth trying."""
-    means = LEVEL_E * np.arange(ROWS)
-    term = np.exp(-means)
-    total = term.copy()
-    cumulative = np.empty((ROWS, COUNTS))
-    cumulative[:, 0] = total
-    for k in range(1, COUNTS):
-        term = term * means / k
-        total = total + term
-        cumulative[:, k] = total
-    cumulative[:, -1] = 2.0
-    starts = np.arange(GUIDE) / GUIDE
-    guide = np.array([np.searchsorted(row, starts, side="right") for row in cumulative])
-    return cumulative.astype(np.float32), guide.astype(np.uint8)
-
-
-@compiled
-def _digitise(
-    photons: Floats, counts: NDArray[np.uint16], key: np.uint64, efficiency: float, dark: float, read_noise: float,
-    per_electron: float, offset: float, top: float, normal: Floats, cumulative: Floats, guide: NDArray[np.uint8],
-) -> None:  # fmt: skip
-    height, width = photons.shape
-    state = key
-    read2 = np.float32(read_noise * read_noise)
-    for i in range(height):
-        for j in range(width):
-            # splitmix64: one step of state, one scrambled number of 64 independent bits.
-            state += np.uint64(0x9E3779B97F4A7C15)
-            bits = state
-            bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            bits = bits ^ (bits >> np.uint64(31))
-            mean = np.float32(photons[i, j] * np.float32(efficiency) + np.float32(dark))
-            if mean >= np.float32(GAUSS_BELOW_E):
-                electrons = mean + np.sqrt(mean + read2) * normal[bits & np.uint64(0xFFFF)]
-            else:
-                row = int(mean * np.float32(1.0 / LEVEL_E))
-                chance = np.float32((bits >> np.uint64(40)) * (1.0 / 16777216.0))
-                k = int(guide[row, bits >> np.uint64(56)])
-                while cumulative[row, k] <= chance:
-                    k += 1
-                rest = mean - np.float32(LEVEL_E) * row
-                second = ((bits >> np.uint64(16)) & np.uint64(0xFFFFFF)) * (1.0 / 16777216.0)
-                none = exp(-rest)
-                if second >= none:
-                    k += 1 if second < none * (1.0 + rest) else 2
-                electrons = np.float32(k) + np.float32(read_noise) * normal[bits & np.uint64(0xFFFF)]
-            value = electrons * np.float32(per_electron) + np.float32(offset) + np.float32(0.5)
-            counts[i, j] = np.uint16(min(max(value, np.float32(0.0)), np.float32(top)))
+    def _full_px(self, binning: int) -> tuple[int, int, int, int]:
+        return 0, 0, self._sensor_px[0] // binning, self._sensor_px[1] // binning

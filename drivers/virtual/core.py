@@ -6,16 +6,10 @@ from collections.abc import Callable
 
 from pymmcore_plus.experimental.unicore import UniMMCore
 
+from drivers.virtual.bench import Bench
 from drivers.virtual.buffer import FrameBuffer
-from drivers.virtual.devices import (
-    Bench,
-    VirtualCamera,
-    VirtualFilter,
-    VirtualFocus,
-    VirtualLight,
-    VirtualShutter,
-    VirtualXYStage,
-)
+from drivers.virtual.camera import VirtualCamera
+from drivers.virtual.devices import VirtualFilter, VirtualFocus, VirtualLight, VirtualShutter, VirtualXYStage
 from drivers.virtual.microscope import Microscope, Shot
 from drivers.virtual.options import VirtualOptions
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.virtual.camera import Sensor
 from drivers.virtual.optics import Area, Optics, in_reach
 from drivers.virtual.options import VirtualOptions
+from drivers.virtual.sensor import Sensor
 from drivers.virtual.shapes import Lobes, lobes
 from drivers.virtual.specimen import Specimen, Turn
 
@@ -50,7 +51,7 @@ class Shot:
 
 
 class Microscope:
-    """A specimen under optics and a sensor. One thread at a time.
+    """A specimen under optics and a sensor. A call waits for the one before, which may take long: hours of cell life.
 
     Parameters
     ----------
@@ -65,12 +66,17 @@ class Microscope:
         self._sensor = Sensor(options)
         self._turns: tuple[Turn, ...] = ()
         self._passing: View | None = None
+        self._busy = threading.RLock()
         self.counter = 0
         """Number of the next exposure."""
 
     def expose(self, view: View) -> Shot:
         """Take a picture of the present moment. Nothing changes until :meth:`pass_by`."""
-        self.rest()
+        with self._busy:
+            self.rest()
+            return self._picture(view)
+
+    def _picture(self, view: View) -> Shot:
         area = self._area(view)
         cells = self.specimen.cells
         seen = lobes(cells[in_reach(cells["x"], cells["y"], area)], self._options.nucleus_um)
@@ -90,14 +96,18 @@ class Microscope:
 
     def pass_by(self, view: View) -> None:
         """Count the exposure as taken: its light bleaches, and the time to the next frame passes, in :meth:`rest`."""
-        self._passing = view
-        self.counter += 1
+        with self._busy:
+            self._passing = view
+            self.counter += 1
 
     def rest(self) -> None:
         """Let the time since the last exposure pass, unless it has passed already; the next exposure sees to it too."""
-        view, self._passing = self._passing, None
-        if view is None:
-            return
+        with self._busy:
+            view, self._passing = self._passing, None
+            if view is not None:
+                self._age(view)
+
+    def _age(self, view: View) -> None:
         if view.channel != "phase":
             cells = self.specimen.cells
             lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))

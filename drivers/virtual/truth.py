@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.virtual.devices import TAG
+from drivers.virtual.camera import TAG
 from drivers.virtual.labels import Labeller, Scene, scene_of
 from drivers.virtual.microscope import Shot
 from drivers.virtual.shapes import LOBE
@@ -108,7 +108,7 @@ class Truth:
         tag = frame.metadata.get(TAG)
         if tag is not None:
             return int(tag)
-        for counter, pixels in reversed(self._pixels):
+        for counter, pixels in list(self._pixels)[::-1]:
             if np.array_equal(pixels, frame.pixels):
                 return counter
         return -1

@@ -169,6 +169,26 @@ def test_mda_mode_gives_each_position_its_own_truth(start: Start, tmp_path: Path
         assert frame.pixels[labels > 0].mean() > 2 * frame.pixels[labels == 0].mean()
 
 
+def test_a_long_wait_for_the_next_frame_ends_at_once_when_the_stream_restarts(start: Start) -> None:
+    driver = start(PLAN.model_copy(update={"interval_ms": 120_000.0}))
+    frames(driver, 1)
+    driver.apply(command(SetRoi(roi_px=(0, 0, 64, 64))))
+    (frame,) = frames(driver, 1)
+    assert (frame.frame, frame.epoch, frame.pixels.shape) == (1, 1, (64, 64))
+
+
+def test_a_second_start_keeps_the_truth_of_the_first(tmp_path: Path) -> None:
+    for session in ("one", "two"):
+        driver = VirtualDriver()
+        options = {**OPTIONS, "truth_dir": str(tmp_path)}
+        driver.open(CameraSettings(driver="virtual", options=options), run="r", session=session)
+        driver.start(PLAN.model_copy(update={"frames": 2}))
+        frames(driver, 2)
+        driver.stop()
+    assert (tmp_path / "man_track001.tif").is_file()
+    assert (tmp_path / "two" / "man_track001.tif").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drivers.virtual.camera import Sensor
 from drivers.virtual.microscope import Microscope, View
 from drivers.virtual.optics import Area, Optics
 from drivers.virtual.options import VirtualOptions
+from drivers.virtual.sensor import Sensor
 from drivers.virtual.shapes import lobes
 
 SMALL = VirtualOptions(cells=20, fields=3, size_px=(200, 160), seed=5)

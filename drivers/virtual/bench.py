@@ -1,0 +1,74 @@
+"""What the virtual devices are set to, in one place with one lock."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+from drivers.virtual.microscope import View
+from drivers.virtual.options import VirtualOptions
+
+
+class Bench:
+    """What the devices are set to: one lock, one moment."""
+
+    def __init__(self, options: VirtualOptions) -> None:
+        self._lock = threading.Lock()
+        width, height = options.size_px
+        self._view = View(
+            (0.0, 0.0, 0.0), (0, 0, width, height), 1, options.exposure_ms, options.exposure_ms, options.light,
+            options.channel_names[0], "16bit",
+        )  # fmt: skip
+        self._interval_ms = 0.0
+        self._open = False
+        self._auto = True
+
+    def change(self, **changes: Any) -> None:
+        """Set fields of the view."""
+        with self._lock:
+            self._view = replace(self._view, **changes)
+
+    def move(self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None) -> None:
+        """Move the axes that are given."""
+        with self._lock:
+            asked = zip((x_um, y_um, z_um), self._view.stage_um, strict=True)
+            x, y, z = (old if new is None else float(new) for new, old in asked)
+            self._view = replace(self._view, stage_um=(x, y, z))
+
+    def pace(self, interval_ms: float) -> None:
+        """Begin frames so far apart (or as long as the exposure, where that is longer)."""
+        with self._lock:
+            self._interval_ms = interval_ms
+
+    def shutter(self, is_open: bool) -> None:
+        """Open or close."""
+        with self._lock:
+            self._open = is_open
+
+    def auto(self, on: bool) -> None:
+        """Let every frame be lit whatever the shutter says: the core opens it for each exposure."""
+        with self._lock:
+            self._auto = on
+
+    @property
+    def interval_ms(self) -> float:
+        """As set."""
+        return self._interval_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the shutter is open."""
+        return self._open
+
+    @property
+    def settings(self) -> View:
+        """The view as set, whatever the shutter says."""
+        return self._view
+
+    def view(self) -> View:
+        """What an exposure that begins now sees."""
+        with self._lock:
+            view = self._view
+            lit = self._open or self._auto
+            return replace(view, period_ms=max(view.exposure_ms, self._interval_ms), power=view.power if lit else 0.0)
