@@ -19,6 +19,8 @@ class DeadMan:
         self._recent = recent
         self._lock = threading.Lock()
         self._last_alive_ns: int | None = None
+        self._fault_ns: int | None = None
+        self._said = ""
 
     def ready(self, now_ns: int) -> None:
         """An analysis has started, or started again; it does not answer for frames taken before."""
@@ -34,14 +36,27 @@ class DeadMan:
             self._recent.decided(last_decided)
 
     def fault(self, now_ns: int) -> str | None:
-        """Return what is wrong with the analysis; None while it lives, or was never there."""
+        """Return what is wrong with the analysis; None while it lives, or was never there.
+
+        After a fault the analysis must decide within half the limit for a whole limit's time before it is trusted, so
+        that one which just cannot keep up does not switch the rig to and fro.
+        """
+        found = self._fault(now_ns, self._timeout_ns // 2 if self._fault_ns is not None else self._timeout_ns)
+        if found:
+            self._fault_ns = now_ns
+            self._said = found
+        elif self._fault_ns is not None and now_ns - self._fault_ns >= self._timeout_ns:
+            self._fault_ns = None
+        return self._said if self._fault_ns is not None else None
+
+    def _fault(self, now_ns: int, limit_ns: int) -> str | None:
         with self._lock:
             last_ns = self._last_alive_ns
         if last_ns is None:
             return None
-        if now_ns - last_ns > self._timeout_ns:
+        if now_ns - last_ns > limit_ns:
             return "silent"
         oldest_ns = self._recent.oldest_undecided_ns()
-        if oldest_ns is not None and now_ns - oldest_ns > self._timeout_ns:
+        if oldest_ns is not None and now_ns - oldest_ns > limit_ns:
             return "undecided"
         return None

@@ -55,7 +55,7 @@ class Rig:
         self._on_base_plan = False
         self._light_power = config.plan.light_power
         self._offsets: dict[str, int] = facts.next_frames()
-        self._status: dict[str, Any] = {"paused": False}
+        self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
         self._status_ns = 0
         self._listener = threading.Thread(target=self._listen, name="control", daemon=True)
 
@@ -106,7 +106,7 @@ class Rig:
             frame = replace(frame, frame=frame.frame + offset)
         self._recent.took(frame)
         self._base.took(frame)
-        self._facts.frame(frame, frame.metadata.get("light_power", self._light_power))
+        self._facts.frame(frame, self._light_power)
         stamps = replace(frame.stamps, t_publish_ns=now_ns())
         self._publisher.send(encode_frame(replace(frame, stamps=stamps)))
         FRAMES_RECEIVED.labels("acquire", frame.camera).inc()
@@ -168,7 +168,8 @@ class Rig:
         if kind in ("pause", "resume"):
             self._status["paused"] = kind == "pause"
         if kind == "set_light":
-            self._light_power = ack.readback.get("power", self._light_power)
+            self._status["light_power"] = self._light_power = ack.readback.get("power", self._light_power)
+            self._status["light_on"] = ack.readback.get("on")
         if kind == "set_interval":
             self._status["interval_ms"] = ack.readback.get("interval_ms")
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _RIG_TOPICS = ("frame/", "facts")
+_STATUS = ("exposure_ms", "interval_ms", "stage_um", "light_power", "light_on")
 _RESULT_TOPICS = ("labels", "tracks", "events", "facts")
 
 
@@ -140,7 +141,7 @@ class Feed:
         self._state.ack(fact.data["ack"])
 
     def _status(self, fact: Fact) -> None:
-        known = {key: fact.data[key] for key in ("exposure_ms", "interval_ms", "stage_um") if fact.data.get(key)}
+        known = {key: fact.data[key] for key in _STATUS if fact.data.get(key) is not None}
         rig = "base_plan" if fact.data.get("base_plan") else "paused" if fact.data.get("paused") else "running"
         reason = {} if rig == "base_plan" else {"reason": ""}
         self._state.status({"rig": rig, **reason, **known})

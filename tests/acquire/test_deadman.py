@@ -61,7 +61,24 @@ def test_signs_of_life_without_decisions_trip(rig: Rig) -> None:
         rig.alive(None)
     assert rig.dead.fault(rig.clock()) == "undecided"
     rig.alive(0)
+    assert rig.dead.fault(rig.clock()) == "undecided", "one decision does not make it trustworthy"
+    for _ in range(20):
+        rig.clock.advance_ms(100)
+        rig.alive(0)
     assert rig.dead.fault(rig.clock()) is None
+
+
+def test_an_analysis_that_cannot_keep_up_does_not_switch_the_rig_to_and_fro(rig: Rig) -> None:
+    """It decides every frame, each 2.0 to 2.2 s late: the rig leaves its policies once and stays on its plan."""
+    rig.dead.ready(rig.clock())
+    said = []
+    for step in range(200):
+        rig.take()
+        rig.clock.advance_ms(100)
+        late = step - 20 - 2 * (step // 10 % 2)
+        rig.alive(max(late, 0) if late >= 0 else None)
+        said.append(rig.dead.fault(rig.clock()))
+    assert said.count(None) == said.index("undecided")
 
 
 def test_a_slow_plan_is_no_fault(rig: Rig) -> None:
@@ -81,6 +98,9 @@ def test_a_restarted_analysis_does_not_answer_for_older_frames(rig: Rig) -> None
     rig.clock.advance_ms(5000)
     assert rig.dead.fault(rig.clock()) == "silent"
     rig.dead.ready(rig.clock())
+    for _ in range(20):
+        rig.clock.advance_ms(100)
+        rig.alive(None)
     assert rig.dead.fault(rig.clock()) is None
 
 
