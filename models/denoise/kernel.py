@@ -125,8 +125,8 @@ def _add_row(sums: Image, change: Image, energy: Image, sign: np.float32) -> Non
 
 @_compiled
 def _blend_row(
-    fresh: Image, memory: Image, spread: Image, sums: Image, counts: Image, per_count: Image, rows: np.float32, floor: np.float32,
-    certain: np.float32,
+    fresh: Image, memory: Image, spread: Image, sums: Image, counts: Image, per_count: Image, rows: np.float32,
+    floor: np.float32, certain: np.float32,
 ) -> None:  # fmt: skip
     """Weigh new against old: as their variances say where still, the new alone where the box moved."""
     one, half, zero = np.float32(1), np.float32(0.5), np.float32(0)
@@ -134,6 +134,7 @@ def _blend_row(
     doubt = np.float32(0.25) * certain
     per_doubt = one / (certain - doubt)
     for x in range(fresh.shape[0]):
+        # under noise alone the squared sum over n, and the squared excess over 2n, are about chi squared with one degree
         excess = max(sums[1, x] - counts[x] * rows, zero)
         evidence = max(sums[0, x] * sums[0, x], excess * excess * half) * per_count[x] * per_row
         moved = min(max((evidence - doubt) * per_doubt, zero), one)

@@ -69,7 +69,7 @@ class RecursiveDenoiser:
 
     def step(self, moment: Moment) -> Moment:
         """Return the moment with ``denoised`` filled in: a fresh, finite float32 array ``(y, x)`` in counts."""
-        pixels, scene = moment.frame.pixels, Scene.of(moment.frame)
+        pixels, scene = _plain(moment.frame.pixels), Scene.of(moment.frame)
         memory = self._memory
         if memory is None or moment.missed > MISSED_TOO_MANY or not memory.scene.continues(scene):
             self._memory = self._begin(pixels, scene)
@@ -113,6 +113,13 @@ def _level(pixels: NDArray[Any], memory: Memory) -> float:
     kernel.stabilise(few, fresh, memory.noise.gain, memory.noise.zero, memory.noise.sigma)
     change = np.abs(fresh - memory.filtered[::_SAMPLED, ::_SAMPLED])
     return float(np.clip(np.median(change) / (0.6745 * np.sqrt(2)), LEAST_LEVEL, 1.0))
+
+
+def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return contiguous read-only pixels: the one layout that is compiled before the first live frame."""
+    plain = np.ascontiguousarray(pixels)
+    plain.flags.writeable = False
+    return plain
 
 
 def _sealed(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -218,6 +218,17 @@ def test_impossible_options_are_named(options: dict[str, Any], says: str) -> Non
         RecursiveDenoiser(options)
 
 
+def test_strided_pixels_give_the_same() -> None:
+    rng = np.random.default_rng(4)
+    plain, strided = RecursiveDenoiser(KNOWN), RecursiveDenoiser(KNOWN)
+    for t in range(3):
+        wide = np.repeat(shot(electrons(20), rng), 2, axis=1)
+        pixels = wide[:, ::2]
+        crop = Moment(Frame("run", "cam", "ses", 0, t, "cam:p0", t, pixels))
+        first, second = plain.step(moment(t, pixels)).denoised, strided.step(crop).denoised
+        assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
 def test_the_moment_keeps_everything_else() -> None:
     before = replace(moment(4, FLAT), channels={"GFP": FLAT}, elapsed_s=2.5)
     after = RecursiveDenoiser({}).step(before)
