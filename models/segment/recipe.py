@@ -58,14 +58,14 @@ NUCLEI = Recipe(
 )
 PHASE = Recipe(
     fine=0.06,
-    coarse=0.14,
-    background=4.0,
+    coarse=0.12,
+    background=1.8,
     sigmas=4.0,
-    least_contrast=0.05,
-    ripple=0.8,
+    least_contrast=0.06,
+    ripple=0.96,
     level=0.25,
-    cut=0.5,
-    waist=0.6,
+    cut=0.44,
+    waist=0.85,
     shape=0.04,
     least_area=0.25,
 )
