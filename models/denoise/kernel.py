@@ -134,7 +134,7 @@ def _blend_row(
     doubt = np.float32(0.25) * certain
     per_doubt = one / (certain - doubt)
     for x in range(fresh.shape[0]):
-        # under noise alone the squared sum over n, and the squared excess over 2n, are about chi squared with one degree
+        # noise alone: the squared sum over n, and the squared excess over 2n, are about chi squared with one degree
         excess = max(sums[1, x] - counts[x] * rows, zero)
         evidence = max(sums[0, x] * sums[0, x], excess * excess * half) * per_count[x] * per_row
         moved = min(max((evidence - doubt) * per_doubt, zero), one)
