@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from models.divide.evidence import Mothers
 from models.track import links as linking
+from models.track.cuts import cut, cuts
 from models.track.drift import drift_px
 from models.track.links import Expected, Links
 from models.track.matching import match
@@ -40,12 +41,26 @@ class TrackOptions(Settings):
     """Frames in which a track may be unseen and still go on."""
     max_hidden: int = Field(default=5, ge=0)
     """The same while another track's cell covers it."""
+    max_cut: int = Field(default=10, ge=0)
+    """Frames in a row for which a cell in which tracks met is cut among them; 0: never."""
     max_away: int = Field(default=50, ge=0)
     """Frames for which a track outside the image (the stage or ROI moved) is kept."""
     split_threshold: float = Field(default=0.35, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linked:
+    """One attempt at linking a frame: ``cell_of`` and ``host_of`` are by track."""
+
+    found: Bodies
+    expected: Expected
+    drift: Floats
+    links: Links
+    cell_of: Longs
+    host_of: Longs
 
 
 class AssignmentTracker:
@@ -92,24 +107,36 @@ class AssignmentTracker:
         if memory.frame is not None and frame.frame <= memory.frame:
             raise StageError(f"frame {frame.frame} of {frame.field} after frame {memory.frame}; reset the chain first")
         segmented = replace(segmented, segmentation=compact(segmented.segmentation))
-        scale_um2 = frame.pixel_um**2
-        known = None if memory.typical_um2 is None else memory.typical_um2 / scale_um2
-        found = bodies(segmented.segmentation, frame.pixels, known)
         view = View.of(frame)
         rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
         passed = 1 if memory.frame is None else frame.frame - memory.frame
-        expected, drift = _expect(rows, found, view, passed, scale_um2)
-        made = self._links(expected, found, segmented.segmentation, view, drift)
-        cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
-        host_of = _hosts(rows, expected, made, cell_of)
-        divided = splits(_mothers(rows, view, scale_um2, drift), found, made, cell_of, self._options.split_threshold)
-        step = Step(segmented, found, view, cell_of, host_of, divided, drift)
+        linked = self._link(segmented, rows, view, passed)
+        made = cuts(rows, linked.expected, linked.found, linked.links, linked.host_of, self._options.max_cut)
+        pieces = np.zeros(0, np.int64)
+        if made:
+            whole, pieces = cut(segmented.segmentation, segmented.moment, linked.expected, made)
+            segmented = replace(segmented, segmentation=whole)
+            linked = self._link(segmented, rows, view, passed)
+        mothers = _mothers(rows, view, frame.pixel_um**2, linked.drift)
+        divided = splits(mothers, linked.found, linked.links, linked.cell_of, self._options.split_threshold)
+        is_piece = np.isin(segmented.segmentation.cells.label, pieces)
+        step = Step(segmented, linked.found, view, linked.cell_of, linked.host_of, divided, linked.drift, is_piece)
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
         segmentation = published(segmented.segmentation, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
-        self._memory = self._next(expected, step, passed, settled, segmentation.labels)
+        self._memory = self._next(linked.expected, step, passed, settled, segmentation.labels)
         return Tracked(segmented.moment, segmentation, tracks(settled, np.array(self._memory.drift_um), pace))
+
+    def _link(self, segmented: Segmented, rows: Rows, view: View, passed: int) -> Linked:
+        frame, segmentation = segmented.moment.frame, segmented.segmentation
+        scale_um2, typical_um2 = frame.pixel_um**2, self._memory.typical_um2
+        found = bodies(segmentation, frame.pixels, None if typical_um2 is None else typical_um2 / scale_um2)
+        expected, drift = _expect(rows, found, view, passed, scale_um2)
+        made = self._links(expected, found, segmentation, view, drift)
+        cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
+        host_of = _hosts(rows, expected, made, cell_of)
+        return Linked(found, expected, drift, made, cell_of, host_of)
 
     def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
         memory = self._memory

@@ -23,6 +23,7 @@ ROW = np.dtype(
         ("seen", "i8"),  # frames in which it was seen
         ("missed", "i8"),  # frames looked at in vain since
         ("host", "i8"),  # track whose cell hides this one; 0: none
+        ("cut", "i8"),  # frames in a row for which its cell was cut from a larger one
         ("state", "i1"),
         ("label", "i4"),
         ("edge", "?"),  # its cell touched the border

@@ -43,7 +43,7 @@ class Patience(Protocol):
 class Step:
     """What was decided about one frame, before it is written down.
 
-    ``cell_of`` and ``host_of`` are by track, ``drift`` is ``(y, x)`` px.
+    ``cell_of`` and ``host_of`` are by track, ``drift`` is ``(y, x)`` px, ``is_piece`` is by cell.
     """
 
     segmented: Segmented
@@ -53,6 +53,7 @@ class Step:
     host_of: Longs
     divided: list[Split]
     drift: Floats
+    is_piece: NDArray[np.bool_]
 
 
 def inside(points_px: Floats, shape: tuple[int, int], margin_px: float) -> NDArray[np.bool_]:
@@ -100,6 +101,7 @@ def _go_on(rows: Rows, on: Longs, cell: Longs, step: Step, start_um: Floats) -> 
     rows["missed"][on] = 0
     rows["host"][on] = 0
     rows["seen"][on] += 1
+    rows["cut"][on] = np.where(step.is_piece[cell], rows["cut"][on] + 1, 0)
     _see(rows, on, cell, step)
 
 

@@ -1,0 +1,114 @@
+"""Cutting a cell in which two or more tracks met: the segmenter saw one, the past knows better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.track.compiled import compiled
+from models.track.links import Expected, Links
+from models.track.measure import Bodies
+from models.track.memory import Rows
+from stream.cells import Cells, Segmentation
+from stream.stages import Moment
+
+Longs = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SETTLED = 2
+"""Frames in which a track must have been seen before its word counts."""
+FULL = 0.7
+"""The part of the tracks' summed area that the common cell must have: else one of them is gone, not hidden."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Cell ``cell`` (a row of the Cells table) belongs to the tracks ``rows``."""
+
+    cell: int
+    rows: Longs
+
+
+def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Longs, longest: int) -> list[Cut]:
+    """Find the cells that cover several settled tracks and are as large as these together.
+
+    Parameters
+    ----------
+    host_of : (tracks,)
+        The track whose cell covers an unseen one, or 0.
+    longest
+        Frames in a row for which a track may be kept apart by cutting.
+    """
+    mostly = 2 * made.shared_px > expected.area_px[made.row]
+    trusted = (rows["seen"] >= SETTLED) & (rows["cut"] < longest)
+    found_cuts = []
+    for cell in np.unique(made.column[mostly & (host_of[made.row] > 0)]):
+        inside = made.row[mostly & (made.column == cell)]
+        if len(inside) < 2 or not trusted[inside].all():
+            continue
+        if found.area_px[cell] >= FULL * expected.area_px[inside].sum():
+            found_cuts.append(Cut(int(cell), inside))
+    return found_cuts
+
+
+def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]) -> tuple[Segmentation, Longs]:
+    """Share the pixels of each cut cell among its tracks, each to the nearest in units of the tracks' own size.
+
+    Returns
+    -------
+    Segmentation
+        With new labels for the pieces.
+    (k,) int64
+        These labels.
+    """
+    labels = given.labels.copy()
+    cells = given.cells
+    label = int(cells.label[-1])
+    keep = np.ones(len(cells), np.bool_)
+    pieces: list[Cells] = []
+    for one in made:
+        keep[one.cell] = False
+        y0, x0, y1, x1 = (int(v) for v in cells.bbox_px[one.cell])
+        box = labels[y0:y1, x0:x1]
+        centre = expected.expected_px[one.rows] - [y0, x0]
+        first = label + 1
+        _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), first)
+        label += len(one.rows)
+        for piece in range(first, label + 1):
+            ys, xs = np.nonzero(box == piece)
+            if len(ys):
+                pieces.append(_piece(cells, one.cell, piece, ys + y0, xs + x0, moment))
+    columns = {
+        column.name: np.concatenate([getattr(cells, column.name)[keep], *(getattr(p, column.name) for p in pieces)])
+        for column in fields(Cells)
+    }
+    return Segmentation(labels, Cells(**columns)), np.array([p.label[0] for p in pieces], np.int64)
+
+
+def _piece(cells: Cells, row: int, label: int, ys: Longs, xs: Longs, moment: Moment) -> Cells:
+    columns = {column.name: getattr(cells, column.name)[row : row + 1].copy() for column in fields(Cells)}
+    columns["label"][0] = label
+    columns["centroid_px"][0] = ys.mean(), xs.mean()
+    columns["bbox_px"][0] = ys.min(), xs.min(), ys.max() + 1, xs.max() + 1
+    columns["area_px"][0] = len(ys)
+    if len(moment.channels) == cells.mean_counts.shape[1]:
+        columns["mean_counts"][0] = [pixels[ys, xs].mean() for pixels in moment.channels.values()]
+    return Cells(**columns)
+
+
+@compiled
+def _share(box: NDArray[np.int32], label: int, centre: Floats, size: Floats, first: int) -> None:
+    """Write ``first + k`` into the pixels of ``label`` whose nearest centre is ``k``."""
+    height, width = box.shape
+    for y in range(height):
+        for x in range(width):
+            if box[y, x] != label:
+                continue
+            nearest, least = 0, np.inf
+            for k in range(len(centre)):
+                away = ((y - centre[k, 0]) ** 2 + (x - centre[k, 1]) ** 2) / size[k] ** 2
+                if away < least:
+                    nearest, least = k, away
+            box[y, x] = first + nearest
