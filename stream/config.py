@@ -30,7 +30,8 @@ class RunSettings(Settings):
     seed: int = 0
     wait_for: tuple[str, ...] = ("analyse",)
     """Nodes that must report ready before the camera starts."""
-    ready_timeout_s: float = Field(default=120.0, gt=0)
+    ready_timeout_s: float = Field(default=300.0, gt=0)
+    """Time for that; the first start on a machine compiles for about a minute."""
     restart_limit: int = Field(default=5, ge=0)
     """How often the supervisor starts one node again within a minute."""
 

@@ -54,7 +54,7 @@ def run(
     config = config.model_copy(update={"record": record, "run": where})
     config = free_ports(config)
     album = Album(config.wire)
-    say("starting: loading the microscope, compiling the stages …")
+    say("starting; the first time on a machine the stages are compiled, which takes about a minute …")
 
     def started(report: session.Report) -> None:
         say(f"imaging for {seconds:g} s (ready after {report.startup_s:.1f} s); Ctrl-C ends it early")
