@@ -110,9 +110,9 @@ class ClassicalSegmenter:
         if diameter is None:
             return {}
         for _ in range(0 if self._options.diameter_px else 2):
-            _, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), RECIPES[kind])
+            labels, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), RECIPES[kind])
             if len(total):
-                diameter = 2 * float(np.sqrt(np.median(total[:, 0]) / np.pi))
+                diameter = _typical_diameter(labels, total[:, 0], bright)
         return {"kind": kind, "dark": dark, "diameter_px": float(max(diameter, LEAST_DIAMETER_PX)), "cells": 0}
 
     def _segment(self, image: Floats, chosen: Mapping[str, Any], moment: Moment) -> Segmentation:
@@ -136,6 +136,14 @@ class PhaseSegmenter(ClassicalSegmenter):
     """Phase contrast: compact cells brighter or darker than their surroundings, with halos."""
 
     kind = "phase"
+
+
+def _typical_diameter(labels: Ints, area: Doubles, bright: Floats) -> float:
+    """Return the median diameter of the cells, in which each counts by its light: haze and crumbs hardly do."""
+    light = area * np.maximum(means(labels, len(area), bright)[1:] - float(np.median(bright)), 1e-9)
+    order = np.argsort(area)
+    half = int(np.searchsorted(np.cumsum(light[order]), light.sum() / 2))
+    return float(2 * np.sqrt(area[order[half]] / np.pi))
 
 
 def _image(moment: Moment) -> Floats:

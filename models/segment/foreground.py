@@ -40,7 +40,7 @@ def contrast(image: Floats, diameter_px: float, recipe: Recipe) -> Floats:
 
 
 def base_and_floor(image: Floats, recipe: Recipe, sample: int = 1) -> tuple[float, float]:
-    """Return the level of the background and how much higher the dimmest cell must be.
+    """Return the level of the background and how much higher a cell's dimmest pixel must be.
 
     The level is the middle of the shortest interval with a quarter of the pixels (the mode, even where cells cover
     most of the image); the deviation is that of the pixels below it, which no cell raises.
@@ -50,9 +50,7 @@ def base_and_floor(image: Floats, recipe: Recipe, sample: int = 1) -> tuple[floa
     start = int(np.argmin(values[quarter:] - values[:-quarter])) if len(values) > quarter else 0
     base = float(values[start : start + quarter + 1].mean())
     below = values[: max(1, int(np.searchsorted(values, base)))]
-    deviation = 1.4826 * float(np.median(base - below))
-    bright = float(values[int(0.99 * (len(values) - 1))]) - base
-    return base, max(recipe.sigmas * deviation, recipe.least_contrast * bright)
+    return base, recipe.sigmas * 1.4826 * float(np.median(base - below))
 
 
 @compiled
@@ -106,9 +104,21 @@ def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, F
     height = _heights(coarse, base, floor)
     if not height.any():
         return np.zeros(image.shape, np.int32), np.zeros(1, np.float32)
-    tiny = recipe.least_area * 0.25 * np.pi / 4 * (diameter_px / step) ** 2
-    spots, count = split(height, np.zeros(height.shape, np.int32), recipe.ripple**0.5, 0.0, tiny)
-    level = levels(spots, count, height, recipe.level) ** 2
-    least = np.maximum(floor, recipe.cut * level).astype(np.float32)
-    certainty = np.clip(1 - floor / np.maximum(level, 1e-9), 0, 1).astype(np.float32)
+    typical = np.pi / 4 * (diameter_px / step) ** 2
+    zone = np.zeros(height.shape, np.int32)
+    spots, count = split(height, zone, recipe.ripple**0.5, 0.0, recipe.least_area * 0.25 * typical)
+    root, area = levels(spots, count, height, recipe.level, typical / 2)
+    least, certainty = _thresholds(root**2, root**2 * np.minimum(area, typical), floor, recipe)
     return _reach(blurred(above, recipe.fine * diameter_px), base, spots, step, least), certainty
+
+
+def _thresholds(level: Floats, weight: Floats, floor: float, recipe: Recipe) -> tuple[Floats, Floats]:
+    """Return the contrast down to which each spot reaches (infinite: no cell), and how certain each is.
+
+    The typical level is the median over all light of the spots, so that much dim haze does not lower it.
+    """
+    order = np.argsort(level)
+    half = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
+    dimmest = max(floor, recipe.least_contrast * float(level[order[half]]))
+    least = np.where(level < dimmest, np.inf, np.maximum(floor, recipe.cut * level))
+    return least.astype(np.float32), np.clip(1 - dimmest / np.maximum(level, 1e-9), 0, 1).astype(np.float32)

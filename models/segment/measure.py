@@ -53,16 +53,20 @@ def means(labels: Ints, count: int, pixels: NDArray[Any]) -> Doubles:
 
 
 @compiled
-def levels(labels: Ints, count: int, values: Floats, share: float) -> Floats:
-    """Return the value that ``share`` of each label's pixels exceed, ``(count + 1,)`` (to 1/64 of its maximum)."""
+def levels(labels: Ints, count: int, values: Floats, share: float, most: float) -> tuple[Floats, Ints]:
+    """Return how bright labels are where they are bright, and their areas, both ``(count + 1,)``.
+
+    The level is the value that ``share`` of a label's pixels exceed, but never more than ``most`` of them: haze around
+    a cell must not count as the cell. It is exact to 1/64 of the label's maximum.
+    """
     peak = np.zeros(count + 1, np.float32)
-    number = np.zeros(count + 1, np.int64)
+    area = np.zeros(count + 1, np.int32)
     flat, heights = labels.ravel(), values.ravel()
     for i in range(flat.size):
         k = flat[i]
         if k:
             peak[k] = max(peak[k], heights[i])
-            number[k] += 1
+            area[k] += 1
     steps = np.zeros((count + 1, 64), np.int32)
     for i in range(flat.size):
         k = flat[i]
@@ -70,10 +74,10 @@ def levels(labels: Ints, count: int, values: Floats, share: float) -> Floats:
             steps[k, min(int(heights[i] / peak[k] * 64), 63)] += 1
     level = np.zeros(count + 1, np.float32)
     for k in range(1, count + 1):
-        left = share * number[k]
+        left = min(share * area[k], most)
         step = 63
         while step > 0 and left > steps[k, step]:
             left -= steps[k, step]
             step -= 1
         level[k] = (step + 0.5) / 64 * peak[k]
-    return level
+    return level, area

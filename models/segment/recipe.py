@@ -16,12 +16,13 @@ class Recipe:
     background
         Side of the window whose darkest content is the background; more than a clump of cells.
     sigmas, least_contrast
-        A pixel counts when it stands so many deviations of the background above it, and this share of the image's
-        99th percentile.
+        A pixel counts when it stands so many deviations of the background above it; a cell, when its level is at least
+        this share of the typical (median) level.
     ripple
         Bright spots with a saddle above this share of the lower one's contrast are one cell.
     level, cut
-        A cell's level is what the ``level`` share of its pixels exceed; it reaches down to ``cut`` times that.
+        A cell's level is what the ``level`` share of its pixels (at most half a typical cell) exceed; it reaches down
+        to ``cut`` times that.
     waist
         Parts of an outline are one cell where the waist between them is wider than this share of the narrower part.
     shape
@@ -48,10 +49,10 @@ NUCLEI = Recipe(
     coarse=0.12,
     background=3.0,
     sigmas=5.0,
-    least_contrast=0.02,
+    least_contrast=0.03,
     ripple=0.75,
     level=0.25,
-    cut=0.5,
+    cut=0.45,
     waist=0.85,
     shape=0.04,
     least_area=0.12,
@@ -61,10 +62,10 @@ PHASE = Recipe(
     coarse=0.12,
     background=1.8,
     sigmas=4.0,
-    least_contrast=0.06,
+    least_contrast=0.1,
     ripple=0.96,
     level=0.25,
-    cut=0.44,
+    cut=0.4,
     waist=0.85,
     shape=0.04,
     least_area=0.25,
