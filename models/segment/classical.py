@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-import cv2
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
@@ -110,17 +110,22 @@ class ClassicalSegmenter:
         if diameter is None:
             return {}
         for _ in range(0 if self._options.diameter_px else 2):
-            labels, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), RECIPES[kind])
+            labels, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), kind)
             if len(total):
                 diameter = _typical_diameter(labels, total[:, 0], bright)
         return {"kind": kind, "dark": dark, "diameter_px": float(max(diameter, LEAST_DIAMETER_PX)), "cells": 0}
 
     def _segment(self, image: Floats, chosen: Mapping[str, Any], moment: Moment) -> Segmentation:
         bright = -image if chosen["dark"] else image
-        labels, total, boxes, certainty = self._labels(bright, chosen["diameter_px"], RECIPES[chosen["kind"]])
+        labels, total, boxes, certainty = self._labels(bright, chosen["diameter_px"], chosen["kind"])
         return _found(labels, total, boxes, moment, certainty)
 
-    def _labels(self, bright: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, Doubles, Ints, Floats]:
+    def _labels(self, bright: Floats, diameter_px: float, kind: str) -> tuple[Ints, Doubles, Ints, Floats]:
+        recipe, wanted = RECIPES[kind], self._options
+        if wanted.sigmas:
+            recipe = replace(recipe, sigmas=wanted.sigmas)
+        if wanted.least_area_px:
+            recipe = replace(recipe, least_area=wanted.least_area_px / (np.pi / 4 * diameter_px**2))
         spots, certainty = outlines(bright, diameter_px, recipe)
         labels, total, boxes, spot = cells_of(spots, diameter_px, recipe)
         return labels, total, boxes, certainty[spot]
@@ -153,7 +158,7 @@ def _image(moment: Moment) -> Floats:
     if denoised.shape != pixels.shape:
         raise StageError(f"denoised pixels are {denoised.shape}, the frame {pixels.shape}")
     image = np.ascontiguousarray(denoised, np.float32)
-    if not cv2.checkRange(image, True):
+    if not np.isfinite(image).all():
         raise StageError("denoised pixels hold NaN or infinity; the denoiser must not make them")
     return image
 
