@@ -80,6 +80,7 @@ class Desk:
         self._open: dict[str, _Pending] = {}
         self._at_um = (0.0, 0.0, 0.0)
         self._closed_to_feedback = ""
+        self._closed = False
         self._thread = threading.Thread(target=self._apply_all, name="desk", daemon=True)
 
     def start(self) -> None:
@@ -98,10 +99,14 @@ class Desk:
             return
         pending = _Pending(command, self._clock())
         with self._lock:
+            closed = self._closed
             self._supersede(command)
             self._open[command.command_id] = pending
         self._ledger.command(command)
         self._progress(command, AckState.RECEIVED)
+        if closed:
+            self._finish(pending, AckState.REFUSED, "the run is over")
+            return
         urgency = _URGENT if isinstance(command.action, Stop) else command.priority
         try:
             self._waiting.put_nowait((-urgency, next(self._order), pending))
@@ -133,7 +138,9 @@ class Desk:
         self._closed_to_feedback = reason
 
     def close(self) -> None:
-        """Stop applying; what is waiting is answered as failed."""
+        """Stop applying; what is waiting is answered as failed, and what still arrives is refused."""
+        with self._lock:
+            self._closed = True
         self._waiting.put((-_URGENT - 1, next(self._order), None))
         if self._thread.is_alive():
             self._thread.join(timeout=10)

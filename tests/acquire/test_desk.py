@@ -227,6 +227,13 @@ def test_closing_answers_everything_that_is_open(bench: Bench) -> None:
     assert bench.final("waiting").state == "failed"
 
 
+def test_what_arrives_after_the_end_is_refused(bench: Bench) -> None:
+    bench.desk.close()
+    bench.ask("late", Pause())
+    assert bench.final("late").reason == "the run is over"
+    assert bench.driver.applied == []
+
+
 def test_on_the_base_plan_only_operators_are_heard(bench: Bench) -> None:
     bench.desk.close_to_feedback("the analysis is silent")
     bench.ask("policy", Pause())
