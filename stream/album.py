@@ -57,10 +57,9 @@ class Album:
             Subscriber(self._wire.results, ["labels", "events"], name="album", policy=latest()) as results,
         ):
             while not self._stop.is_set():
-                item: Item | None = frames.next(0.02)
-                while item is not None:
-                    self._take(item)
-                    item = results.next(0)
+                for link in (frames, results):
+                    while (item := link.next(0.02)) is not None:
+                        self._take(item)
 
     def _keep(self, frame: Frame) -> None:
         self._frames[(frame.field, frame.frame)] = frame
