@@ -16,36 +16,43 @@ from stream.cells import Floats, Ints
 
 
 @compiled
-def _uphill(height: Floats, zone: Ints) -> Ints:
-    """Return for every pixel above 0 the flat index of its highest neighbour in its zone, or its own at a peak."""
+def _uphill(height: Floats, zone: Ints) -> tuple[Ints, Ints, Floats, Ints]:
+    """Pad and list the pixels above 0 and point each at its highest neighbour in its zone, or at itself on a peak.
+
+    On a plateau pixels follow an earlier neighbour, so paths never circle. Returns flat indices ``at`` into the image
+    with a border of one pixel, ``up`` at each of its pixels, and its flat heights and zones.
+    """
     rows, columns = height.shape
-    flat, zones = height.ravel(), zone.ravel()
-    up = np.full(flat.size, -1, np.int32)
+    wide = columns + 2
+    flat, zones = np.zeros((rows + 2) * wide, np.float32), np.zeros((rows + 2) * wide, np.int32)
+    at, up = np.empty(height.size, np.int32), np.empty((rows + 2) * wide, np.int32)
+    n = 0
     for y in range(rows):
         for x in range(columns):
-            i = y * columns + x
-            if not flat[i] > 0:
-                continue
-            best, highest, mine = i, flat[i], zones[i]
-            left, right = max(x - 1, 0) - x, min(x + 2, columns) - x
-            for row in range(i - columns * (y > 0), i + columns * (y + 1 < rows) + 1, columns):
-                for j in range(row + left, row + right):
-                    if (flat[j] > highest or (flat[j] == highest and j < best)) and zones[j] == mine:
-                        best, highest = j, flat[j]
-            up[i] = best
-    return up
+            if height[y, x] > 0:
+                i = (y + 1) * wide + x + 1
+                flat[i], zones[i], at[n] = height[y, x], zone[y, x], i
+                n += 1
+    earlier = (-wide - 1, -wide, -wide + 1, -1)
+    for i in at[:n]:
+        best, highest, mine = i, flat[i], zones[i]
+        for step in earlier:
+            if flat[i + step] >= highest and zones[i + step] == mine:
+                best, highest = i + step, flat[i + step]
+        for step in earlier:
+            if flat[i - step] > highest and zones[i - step] == mine:
+                best, highest = i - step, flat[i - step]
+        up[i] = best
+    return at[:n], up, flat, zones
 
 
 @compiled
-def _basins(height: Floats, up: Ints) -> tuple[Ints, Floats, Ints]:
+def _basins(at: Ints, up: Ints, flat: Floats) -> tuple[Ints, Floats, Ints]:
     """Follow every pixel to its peak; return the basin (1..n) of every pixel, and the peak and area of each basin."""
-    flat = height.ravel()
     basin = np.zeros(up.size, np.int32)
     peak, area = np.zeros(1024, np.float32), np.zeros(1024, np.int32)
     count = 0
-    for i in range(up.size):
-        if up[i] < 0:
-            continue
+    for i in at:
         j = i
         while up[j] != j and basin[j] == 0:
             j = up[j]
@@ -63,25 +70,22 @@ def _basins(height: Floats, up: Ints) -> tuple[Ints, Floats, Ints]:
 
 
 @compiled
-def _saddles(height: Floats, zone: Ints, basin: Ints) -> tuple[Floats, Ints]:
+def _saddles(at: Ints, basin: Ints, flat: Floats, zones: Ints, wide: int) -> tuple[Floats, Ints]:
     """Return the lower height of every neighbouring pixel pair of two basins of a zone, and the basins ``(n, 2)``."""
-    rows, columns = height.shape
-    flat, zones = height.ravel(), zone.ravel()
-    saddle = np.empty(4 * flat.size, np.float32)
-    pair = np.empty((4 * flat.size, 2), np.int32)
+    saddle, pair = np.empty(4096, np.float32), np.empty((4096, 2), np.int32)
     n = 0
-    for y in range(rows):
-        for x in range(columns):
-            i = y * columns + x
-            if basin[i] == 0:
-                continue
-            for dy, dx in ((0, 1), (1, -1), (1, 0), (1, 1)):
-                if y + dy >= rows or x + dx < 0 or x + dx >= columns:
-                    continue
-                j = i + dy * columns + dx
-                if basin[j] and basin[j] != basin[i] and zones[j] == zones[i]:
-                    saddle[n], pair[n, 0], pair[n, 1] = min(flat[i], flat[j]), basin[i], basin[j]
-                    n += 1
+    later = (1, wide - 1, wide, wide + 1)
+    for i in at:
+        mine = basin[i]
+        if basin[i + 1] == basin[i + wide - 1] == basin[i + wide] == basin[i + wide + 1] == mine:
+            continue
+        if n + 4 > saddle.size:
+            saddle, pair = np.append(saddle, saddle), np.concatenate((pair, pair))
+        for step in later:
+            j = i + step
+            if basin[j] and basin[j] != mine and zones[j] == zones[i]:
+                saddle[n], pair[n, 0], pair[n, 1] = min(flat[i], flat[j]), mine, basin[j]
+                n += 1
     return saddle[:n], pair[:n]
 
 
@@ -122,7 +126,7 @@ def split(
     Parameters
     ----------
     height, zone : (y, x)
-        Contiguous.
+        Float32 and int32.
     ratio
         Two blobs are one where their saddle is higher than this share of the lower peak.
     least_rise
@@ -135,8 +139,10 @@ def split(
     labels, count
         ``(y, x)`` int32 with 1..count.
     """
-    basin, peak, area = _basins(height, _uphill(height, zone))
-    saddle, pair = _saddles(height, zone, basin)
+    wide = height.shape[1] + 2
+    at, up, flat, zones = _uphill(height, zone)
+    basin, peak, area = _basins(at, up, flat)
+    saddle, pair = _saddles(at, basin, flat, zones, wide)
     parent = _merge(saddle, pair, peak, area, ratio, least_rise, least_area)
     name = np.zeros(peak.size, np.int32)
     count = 0
@@ -144,8 +150,7 @@ def split(
         if parent[i] == i:
             count += 1
             name[i] = count
-    for i in range(1, peak.size):
-        name[i] = name[parent[i]]
-    for i in range(basin.size):
-        basin[i] = name[basin[i]]
-    return basin.reshape(height.shape), count
+    labels = np.zeros(height.shape, np.int32)
+    for i in at:
+        labels[i // wide - 1, i % wide - 1] = name[parent[basin[i]]]
+    return labels, count
