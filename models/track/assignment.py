@@ -45,7 +45,7 @@ class TrackOptions(Settings):
     """Frames in a row for which a cell in which tracks met is cut among them; 0: never."""
     max_away: int = Field(default=50, ge=0)
     """Frames for which a track outside the image (the stage or ROI moved) is kept."""
-    split_threshold: float = Field(default=0.35, gt=0, lt=1)
+    split_threshold: float = Field(default=0.3, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""

@@ -141,7 +141,7 @@ def score(middle=0.0, half=5.0, area=(150.0, 150.0), mother_area=314.0):
 
 
 WORSE = {
-    "the midpoint is off": [{"middle": v} for v in (1.0, 5.0, 10.0, 15.0)],
+    "the midpoint is off": [{"half": 10.0, "middle": v} for v in (1.0, 5.0, 10.0, 15.0)],
     "the daughters are unlike": [{"half": 10.0, "area": (150.0, 150.0 * v)} for v in (1.0, 0.7, 0.4, 0.2)],
 }
 

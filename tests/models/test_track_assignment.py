@@ -155,7 +155,8 @@ def test_a_stranger_beside_an_unchanged_cell_is_no_daughter():
     assert steps[-1].tracks.parent_id.tolist() == [0] * 10
 
 
-def test_merge_and_split_again_is_no_division():
+@pytest.mark.parametrize("max_cut", [0, 10])
+def test_merge_and_split_again_is_no_division(max_cut):
     others = [d for d in grid() if d.y != 90]
     a, b = Disc(90, 70), Disc(90, 110)
     apart = [[a.at(0, 3 * t), b.at(0, -3 * t)] for t in range(4)]
@@ -166,9 +167,12 @@ def test_merge_and_split_again_is_no_division():
         image[image == 23] = 20
         movie.append(Segmented(both.moment, table(image, both.moment.frame.pixels)))
     movie += [shot(t, [*others, *apart[3]]) for t in range(7, 9)]
-    steps = follow(movie)
+    steps = follow(movie, max_cut=max_cut)
     assert ids_at(steps[-1], apart[3]) == ids_at(steps[3], apart[3])
     assert not any((one.tracks.state == TrackState.DIVIDED).any() for one in steps)
+    met = ids_at(steps[5], apart[3])
+    assert (met == ids_at(steps[3], apart[3])) is (max_cut > 0)
+    assert len(steps[5].segmentation.cells) == (8 if max_cut else 7)
 
 
 def test_twins_that_merge_again_keep_the_first_id():
