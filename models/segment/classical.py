@@ -16,7 +16,7 @@ from models.segment.foreground import outlines
 from models.segment.measure import Doubles, means
 from models.segment.parts import cells_of
 from models.segment.recipe import NUCLEI, PHASE, Recipe
-from models.segment.scale import HALO_SHARE, blob_diameter_px, dark_cells, halo_share
+from models.segment.scale import HALO_SHARE, blob_diameter_px, halo_share
 from stream.cells import Floats, Ints, Segmentation, make_cells
 from stream.config import Settings, parse
 from stream.errors import StageError
@@ -102,18 +102,30 @@ class ClassicalSegmenter:
         self._chosen = chosen
 
     def _choose(self, image: Floats) -> dict[str, Any]:
-        polarity = self._options.polarity
+        """Choose kind, polarity and scale; of two possible polarities the one whose cells hold more light or shade."""
         kind = self.kind or ("phase" if halo_share(image) > HALO_SHARE else "nuclei")
-        dark = dark_cells(image) if polarity == "auto" and kind == "phase" else polarity == "dark"
-        bright = -image if dark else image
-        diameter = self._options.diameter_px or blob_diameter_px(bright)
-        if diameter is None:
-            return {}
-        for _ in range(0 if self._options.diameter_px else 2):
-            labels, total, _, _ = self._labels(bright, max(diameter, LEAST_DIAMETER_PX), kind)
-            if len(total):
-                diameter = _typical_diameter(labels, total[:, 0], bright)
-        return {"kind": kind, "dark": dark, "diameter_px": float(max(diameter, LEAST_DIAMETER_PX)), "cells": 0}
+        polarity = self._options.polarity
+        ways = [polarity == "dark"] if polarity != "auto" else [False] if kind == "nuclei" else [False, True]
+        best: dict[str, Any] = {}
+        most = -1.0
+        for dark in ways:
+            diameter, light = self._scale(-image if dark else image, kind)
+            if diameter is not None and light > most:
+                most = light
+                best = {"kind": kind, "dark": dark, "diameter_px": diameter, "cells": 0}
+        return best
+
+    def _scale(self, bright: Floats, kind: str) -> tuple[float | None, float]:
+        """Return the typical diameter (None: no blobs) and the light of all cells of that size."""
+        diameter, light = self._options.diameter_px or blob_diameter_px(bright), 0.0
+        for _ in range(0 if diameter is None else 3):
+            diameter = max(diameter or 0.0, LEAST_DIAMETER_PX)
+            labels, total, _, _ = self._labels(bright, diameter, kind)
+            if not len(total):
+                break
+            measured, light = _typical_diameter(labels, total[:, 0], bright)
+            diameter = self._options.diameter_px or measured
+        return diameter, light
 
     def _segment(self, image: Floats, chosen: Mapping[str, Any], moment: Moment) -> Segmentation:
         bright = -image if chosen["dark"] else image
@@ -143,12 +155,15 @@ class PhaseSegmenter(ClassicalSegmenter):
     kind = "phase"
 
 
-def _typical_diameter(labels: Ints, area: Doubles, bright: Floats) -> float:
-    """Return the median diameter of the cells, in which each counts by its light: haze and crumbs hardly do."""
+def _typical_diameter(labels: Ints, area: Doubles, bright: Floats) -> tuple[float, float]:
+    """Return the median diameter of the cells, and their light.
+
+    Each counts by its light above the picture's median: haze and crumbs hardly do.
+    """
     light = area * np.maximum(means(labels, len(area), bright)[1:] - float(np.median(bright)), 1e-9)
     order = np.argsort(area)
     half = int(np.searchsorted(np.cumsum(light[order]), light.sum() / 2))
-    return float(2 * np.sqrt(area[order[half]] / np.pi))
+    return max(float(2 * np.sqrt(area[order[half]] / np.pi)), LEAST_DIAMETER_PX), float(light.sum())
 
 
 def _image(moment: Moment) -> Floats:
