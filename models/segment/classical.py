@@ -33,7 +33,7 @@ class SegmentOptions(Settings):
     """``[chain] segment_options`` of the classical segmenters."""
 
     diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
-    """Typical diameter of a cell (nucleus); None: measured in the first frame that shows cells."""
+    """Typical diameter of a cell (nucleus) at the first frame's binning; None: measured in the first frame with cells."""
     polarity: Literal["auto", "bright", "dark"] = "auto"
     """Whether cells are brighter or darker than their surroundings."""
     sigmas: float | None = Field(default=None, gt=0)
@@ -73,7 +73,8 @@ class ClassicalSegmenter:
         """Return the label image and its cells. Raises StageError for pixels that cannot be an image of the frame."""
         image = _image(moment)
         settled = bool(self._chosen) and self._chosen["cells"] >= ENOUGH
-        chosen = self._chosen if settled else self._choose(image)
+        binning = moment.frame.binning
+        chosen = self._rescaled(binning) if settled else self._choose(image, binning)
         if not chosen:
             return _found(np.zeros(image.shape, np.int32), np.zeros((0, 6)), np.zeros((0, 4), np.int32), moment)
         found = self._segment(image, chosen, moment)
@@ -97,11 +98,19 @@ class ClassicalSegmenter:
             chosen = dict(data["chosen"]) if data["schema"] == 1 else None
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise StageError(f"not a saved state of a classical segmenter: {error}") from error
-        if chosen is None or (chosen and set(chosen) != {"kind", "dark", "diameter_px", "cells"}):
+        if chosen is None or (chosen and set(chosen) != {"kind", "dark", "diameter_px", "cells", "binning"}):
             raise StageError("a saved state of another version of the classical segmenter; reset it instead")
         self._chosen = chosen
 
-    def _choose(self, image: Floats) -> dict[str, Any]:
+    def _rescaled(self, binning: int) -> dict[str, Any]:
+        """What was chosen, with the diameter in the pixels of another binning."""
+        before = self._chosen["binning"]
+        if binning != before:
+            diameter = max(self._chosen["diameter_px"] * before / binning, LEAST_DIAMETER_PX)
+            self._chosen = {**self._chosen, "diameter_px": diameter, "binning": binning}
+        return self._chosen
+
+    def _choose(self, image: Floats, binning: int) -> dict[str, Any]:
         """Choose kind, polarity and scale; of two possible polarities the one whose cells hold more light or shade."""
         kind = self.kind or ("phase" if halo_share(image) > HALO_SHARE else "nuclei")
         polarity = self._options.polarity
@@ -112,7 +121,7 @@ class ClassicalSegmenter:
             diameter, light = self._scale(-image if dark else image, kind)
             if diameter is not None and light > most:
                 most = light
-                best = {"kind": kind, "dark": dark, "diameter_px": diameter, "cells": 0}
+                best = {"kind": kind, "dark": dark, "diameter_px": diameter, "cells": 0, "binning": binning}
         return best
 
     def _scale(self, bright: Floats, kind: str) -> tuple[float | None, float]:

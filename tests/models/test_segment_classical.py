@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from segment_scene import discs, grid, moment
@@ -135,6 +137,18 @@ def test_nothing_is_chosen_before_cells_were_seen():
     assert segmenter.choice.startswith("classical-nuclei")
     segmenter.reset("a test")
     assert segmenter.choice.startswith("undecided")
+
+
+def test_another_binning_or_roi_keeps_the_choice():
+    segmenter = NucleiSegmenter({})
+    centres = grid((512, 640), 80)
+    segmenter.step(moment(discs((512, 640), centres, 20)))
+    part = segmenter.step(moment(discs((256, 256), [(80.0, 80.0)], 20), 1))
+    assert found(part, [(80.0, 80.0)], 20) == 1 == len(part.cells)
+    binned = moment(discs(SHAPE, CENTRES, 10), 2)
+    result = segmenter.step(replace(binned, frame=replace(binned.frame, binning=2)))
+    assert found(result, CENTRES, 10) == len(CENTRES) == len(result.cells)
+    assert float(segmenter.choice.split()[-2]) == pytest.approx(20, rel=0.1)
 
 
 def with_nan():
