@@ -31,6 +31,7 @@ app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="See deploy/examples for complete ones.")]
+Into = Annotated[Path | None, typer.Option(help="Join another node's run folder on this machine; default: a new one.")]
 Seconds = Annotated[
     float | None, typer.Option(min=1, help="Stop after so many seconds of imaging; default: at its end.")
 ]
@@ -95,6 +96,7 @@ def _run_nodes(
     from stream import session
     from stream.facts.questions import summary
 
+    screen.say("starting; the first time on a machine the stages are compiled, which takes about a minute …")
     nodes = ("acquire", "analyse", "watch") if page else ("acquire", "analyse")
     with _ctrl_c() as stop:
         report = session.run(config, base, nodes, seconds=seconds, say=screen.say, stop=stop)
@@ -129,7 +131,7 @@ def run(
     screen.result(_run_nodes(load(config), config.parent.resolve(), screen, seconds, not no_page))
 
 
-def _one_node(name: str, config: Path, json: bool) -> None:
+def _one_node(name: str, config: Path, into: Path | None, json: bool) -> None:
     from stream.facts import run_folder
     from stream.nodes import log_to, run_here
     from stream.surroundings import Surroundings
@@ -139,7 +141,9 @@ def _one_node(name: str, config: Path, json: bool) -> None:
     for wire, address in (("frames", settings.wire.frames), ("control", settings.wire.control)):
         if address.endswith(":0"):
             raise ConfigError(f"[wire] {wire} = '{address}': nodes that start apart need a fixed port to meet at")
-    run_dir = run_folder.create(settings)
+    run_dir = into or run_folder.create(settings)
+    if into is not None and not (into / run_folder.CONFIGURATION_FILE).is_file():
+        raise ConfigError(f"{into} is no run folder; leave --into out to begin a new one")
     log_to(run_dir, name)
     errors: list[str] = []
 
@@ -156,21 +160,21 @@ def _one_node(name: str, config: Path, json: bool) -> None:
 
 
 @app.command()
-def acquire(config: ConfigFile, json: Json = False) -> None:
+def acquire(config: ConfigFile, into: Into = None, json: Json = False) -> None:
     """The rig's node alone: camera, command desk, guard."""
-    _one_node("acquire", config, json)
+    _one_node("acquire", config, into, json)
 
 
 @app.command()
-def analyse(config: ConfigFile, json: Json = False) -> None:
+def analyse(config: ConfigFile, into: Into = None, json: Json = False) -> None:
     """The pipeline's node alone: denoise, segment, track, divide, policies."""
-    _one_node("analyse", config, json)
+    _one_node("analyse", config, into, json)
 
 
 @app.command()
-def watch(config: ConfigFile, json: Json = False) -> None:
+def watch(config: ConfigFile, into: Into = None, json: Json = False) -> None:
     """The live page's node alone."""
-    _one_node("watch", config, json)
+    _one_node("watch", config, into, json)
 
 
 @app.command()
