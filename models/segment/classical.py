@@ -33,7 +33,7 @@ class SegmentOptions(Settings):
     """``[chain] segment_options`` of the classical segmenters."""
 
     diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
-    """Typical diameter of a cell (nucleus) at the first frame's binning; None: measured in the first frame with cells."""
+    """Typical diameter of a cell (nucleus) at the first frame's binning; None: measured where cells first show."""
     polarity: Literal["auto", "bright", "dark"] = "auto"
     """Whether cells are brighter or darker than their surroundings."""
     sigmas: float | None = Field(default=None, gt=0)

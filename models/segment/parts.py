@@ -13,6 +13,9 @@ from models.segment.split import split
 from models.track.compiled import compiled
 from stream.cells import Floats, Ints
 
+SAMPLED_FROM_PX = 20.0
+"""Cells at least so large are parted on every second pixel."""
+
 
 @compiled
 def _inside(spots: Ints) -> NDArray[np.uint8]:
@@ -58,14 +61,39 @@ def _fill(spots: Ints, outside: Ints, count: int, largest: float) -> None:
 
 
 @compiled
-def _depths(distance: Floats, spots: Ints) -> Floats:
-    """Distance to the outline inside spots (at least a little, lines between spots too), 0 outside."""
-    depth = np.zeros(distance.shape, np.float32)
-    flat, names, out = distance.ravel(), spots.ravel(), depth.ravel()
-    for i in range(flat.size):
-        if names[i]:
-            out[i] = flat[i] + np.float32(0.01)
-    return depth
+def _depths(distance: Floats, spots: Ints, step: int) -> tuple[Floats, Ints]:
+    """Take every ``step``-th pixel: its distance to the outline (0 outside, more inside) and its spot."""
+    rows, columns = (spots.shape[0] + step - 1) // step, (spots.shape[1] + step - 1) // step
+    depth, zone = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.int32)
+    for y in range(rows):
+        for x in range(columns):
+            k = spots[y * step, x * step]
+            if k:
+                depth[y, x], zone[y, x] = distance[y * step, x * step] + np.float32(0.01), k
+    return depth, zone
+
+
+@compiled
+def _spread(spots: Ints, parts: Ints, zone: Ints, step: int) -> Ints:
+    """Bring parts back to every pixel of their spot: from the sample before it, else from one beside that."""
+    if step == 1:
+        return parts
+    labels = np.zeros(spots.shape, np.int32)
+    rows, columns = parts.shape
+    for y in range(spots.shape[0]):
+        for x in range(spots.shape[1]):
+            k = spots[y, x]
+            if k == 0:
+                continue
+            sy, sx = y // step, x // step
+            if zone[sy, sx] == k:
+                labels[y, x] = parts[sy, sx]
+                continue
+            for ny in range(max(sy - 1, 0), min(sy + 2, rows)):
+                for nx in range(max(sx - 1, 0), min(sx + 2, columns)):
+                    if zone[ny, nx] == k:
+                        labels[y, x] = parts[ny, nx]
+    return labels
 
 
 @compiled
@@ -91,9 +119,11 @@ def cells_of(spots: Ints, diameter_px: float, recipe: Recipe) -> tuple[Ints, Dou
     count, outside = cv2.connectedComponents((spots == 0).view(np.uint8), connectivity=8)
     _fill(spots, outside, count, recipe.least_area * area)
     distance = cv2.distanceTransform(_inside(spots), cv2.DIST_L2, 5)
-    depth = _depths(blurred(distance, recipe.shape * diameter_px), spots)
-    tiny = 0.25 * recipe.least_area * area
-    labels, count = split(depth, spots, recipe.waist, diameter_px / 60, tiny)
+    step = 2 if diameter_px >= SAMPLED_FROM_PX else 1
+    depth, zone = _depths(blurred(distance, recipe.shape * diameter_px), spots, step)
+    tiny = 0.25 * recipe.least_area * area / step**2
+    parts, count = split(depth, zone, recipe.waist, diameter_px / 60, tiny)
+    labels = _spread(spots, parts, zone, step)
     total, boxes = sums(labels, count)
     kept = np.flatnonzero(total[:, 0] >= recipe.least_area * area)
     name = np.zeros(count + 1, np.int32)
