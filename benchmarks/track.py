@@ -36,7 +36,10 @@ def scene(places: NDArray[np.float64], side: int, number: int, radius: int) -> S
     count = np.bincount(of, minlength=len(places) + 1)
     seen = np.nonzero(count)[0]
     centre = np.stack([np.bincount(of, v)[seen] / count[seen] for v in (ys, xs)], axis=1).astype(np.float32)
-    box = np.concatenate([centre - radius, centre + radius], axis=1).astype(np.int32)
+    low, high = np.full((len(places) + 1, 2), side), np.zeros((len(places) + 1, 2), np.int64)
+    np.minimum.at(low, of, np.stack([ys, xs], axis=1))
+    np.maximum.at(high, of, np.stack([ys, xs], axis=1) + 1)
+    box = np.concatenate([low[seen], high[seen]], axis=1).astype(np.int32)
     n = len(seen)
     cells = make_cells(seen.astype(np.int32), centre, box, count[seen].astype(np.float32), np.zeros((n, 1), np.float32))
     frame = Frame(run="b", camera="c", session="s", epoch=0, seq=number, field="c:p0", frame=number, pixels=pixels)

@@ -18,7 +18,9 @@ Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SETTLED = 2
-"""Frames in which a track must have been seen before its word counts."""
+"""Frames in which a track must have been seen before its word counts, unless its birth was a sure division."""
+LONG = 0.75
+"""Newborn daughters are only cut apart in a cell less round than this: a round one is their mother again."""
 FULL = 0.7
 """The part of the tracks' summed area that the common cell must have: else one of them is gone, not hidden."""
 
@@ -41,12 +43,15 @@ def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Lo
     longest
         Frames in a row for which a track may be kept apart by cutting.
     """
-    mostly = 2 * made.shared_px > expected.area_px[made.row]
-    trusted = (rows["seen"] >= SETTLED) & (rows["cut"] < longest)
+    mostly = np.nonzero(2 * made.shared_px > expected.area_px[made.row])[0]
+    row, column = made.row[mostly], made.column[mostly]
+    old = rows["seen"] >= SETTLED
+    patient = rows["cut"] < longest
     found_cuts = []
-    for cell in np.unique(made.column[mostly & (host_of[made.row] > 0)]):
-        inside = made.row[mostly & (made.column == cell)]
-        if len(inside) < 2 or not trusted[inside].all():
+    for cell in np.unique(column[host_of[row] > 0]):
+        inside = row[column == cell]
+        long = found.roundness[cell] < LONG
+        if len(inside) < 2 or not (patient & (old | (rows["sure"] & long)))[inside].all():
             continue
         if found.area_px[cell] >= FULL * expected.area_px[inside].sum():
             found_cuts.append(Cut(int(cell), inside))

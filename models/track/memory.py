@@ -26,6 +26,7 @@ ROW = np.dtype(
         ("cut", "i8"),  # frames in a row for which its cell was cut from a larger one
         ("state", "i1"),
         ("label", "i4"),
+        ("sure", "?"),  # began by a division that is hardly in doubt
         ("edge", "?"),  # its cell touched the border
         ("position", "f8", (2,)),  # stage µm (x, y)
         ("velocity", "f8", (2,)),  # µm per frame

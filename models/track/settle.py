@@ -19,6 +19,8 @@ from stream.stages import Segmented
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
+SURE = 0.85
+"""Probability from which a division is hardly in doubt: its daughters count as settled at once."""
 SMOOTHING = 0.4
 """Weight of the newest step in a track's velocity."""
 
@@ -80,6 +82,7 @@ def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Ro
         daughters = np.array(split.daughters)
         id_of_cell[daughters] = np.arange(next_id, next_id + len(daughters))
         born.append(_born(step, daughters, next_id, int(rows["id"][split.row])))
+        born[-1]["sure"] = split.probability >= SURE
         next_id += len(split.daughters)
     on = np.nonzero(cell_of >= 0)[0]
     id_of_cell[cell_of[on]] = rows["id"][on]
