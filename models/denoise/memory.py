@@ -44,6 +44,10 @@ class Scene:
         moved_um = max(abs(one - other) for one, other in zip(self.stage_um, new.stage_um, strict=True))
         return moved_um <= allowed_um and self._fixed() == new._fixed()
 
+    def same_sensor(self, new: Scene) -> bool:
+        """Say whether the new scene is read from the sensor in the same way, so that its noise is the same."""
+        return (self.dtype, self.binning, self.channel) == (new.dtype, new.binning, new.channel)
+
     def _fixed(self) -> tuple[Any, ...]:
         return (self.dtype, self.roi_px, self.binning, self.affine_um, self.exposure_ms, self.channel)
 

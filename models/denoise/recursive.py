@@ -50,7 +50,8 @@ class RecursiveDenoiser:
 
     The noise is stabilised (generalised Anscombe), a 5x5 box decides whether a pixel's surroundings changed by more
     than noise, and the new pixel is blended with weight 1, 1/2, 1/3, … down to ``floor``, or taken alone where they
-    changed. No state outlives a change of geometry, exposure or channel.
+    changed. No pixel outlives a change of geometry, exposure or channel; the noise, which is the sensor's, does while
+    the sensor is read in the same way.
 
     Parameters
     ----------
@@ -99,8 +100,12 @@ class RecursiveDenoiser:
 
     def _begin(self, pixels: NDArray[Any], scene: Scene) -> Memory:
         asked = self._options
-        dark = None if asked.offset is None or asked.read_noise is None else (asked.offset, asked.read_noise)
-        noise = estimate(pixels, asked.gain, dark)
+        known = self._memory
+        if known is not None and known.scene.same_sensor(scene):
+            noise = known.noise
+        else:
+            dark = None if asked.offset is None or asked.read_noise is None else (asked.offset, asked.read_noise)
+            noise = estimate(pixels, asked.gain, dark)
         filtered = np.empty(pixels.shape, np.float32)
         kernel.stabilise(pixels, filtered, noise.gain, noise.zero, noise.sigma)
         return Memory(scene, noise, filtered, np.ones(pixels.shape, np.float32))

@@ -234,3 +234,13 @@ def test_the_moment_keeps_everything_else() -> None:
     after = RecursiveDenoiser({}).step(before)
     assert replace(after, denoised=None).frame is before.frame
     assert (after.channels, after.elapsed_s) == (before.channels, before.elapsed_s)
+
+
+def test_the_sensors_noise_is_kept_where_only_the_scene_changes() -> None:
+    rng, stage = np.random.default_rng(3), RecursiveDenoiser({})
+    stage.step(moment(0, shot(electrons(50), rng)))
+    first = stage.noise
+    stage.step(moment(1, shot(electrons(100), rng), exposure_ms=20.0))
+    assert stage.noise == first
+    stage.step(moment(2, shot(electrons(100), rng), exposure_ms=20.0, binning=2))
+    assert stage.noise != first
