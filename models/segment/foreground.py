@@ -15,6 +15,7 @@ from models.segment.split import split
 from models.track.compiled import compiled
 from stream.cells import Floats, Ints
 
+cv2.setNumThreads(1)  # stages run side by side, each on a thread of its own; more would only take turns
 SAMPLE = 4
 """Statistics of the background look at every fourth pixel along both axes."""
 FINEST_BLUR_PX = 1.5

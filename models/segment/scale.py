@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from models.segment.foreground import blurred
 from stream.cells import Floats
@@ -39,6 +40,22 @@ def halo_share(image: Floats) -> float:
     return max(below, 0.0) / max(above, 1e-9)
 
 
+def _strongest_band(image: Floats) -> tuple[NDArray[np.uint8], Floats]:
+    """Return for every pixel which difference of neighbouring scales is largest, and that difference.
+
+    A Gaussian of a Gaussian is a Gaussian, so each layer is made from the one before by a narrower kernel.
+    """
+    best, strength = np.zeros(image.shape, np.uint8), np.full(image.shape, -np.inf, np.float32)
+    layer = blurred(image, SCALES_PX[0])
+    for k, (sigma, wider) in enumerate(pairwise((*SCALES_PX, SCALES_PX[-1] * 1.25))):
+        smoother = blurred(layer, (wider**2 - sigma**2) ** 0.5)
+        band = layer - smoother
+        best[band > strength] = k
+        np.maximum(strength, band, out=strength)
+        layer = smoother
+    return best, strength
+
+
 def blob_diameter_px(image: Floats) -> float | None:
     """Return the typical diameter of bright blobs; None where there are none.
 
@@ -49,9 +66,7 @@ def blob_diameter_px(image: Floats) -> float | None:
     span = float(small.max() - small.min())
     if span <= 0:
         return None
-    layers = [blurred(small, sigma) for sigma in (*SCALES_PX, SCALES_PX[-1] * 1.25)]
-    bands = np.stack([a - b for a, b in pairwise(layers)])
-    best, strength = bands.argmax(0), np.asarray(bands.max(0), np.float32)
+    best, strength = _strongest_band(small)
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     floor = max(0.1 * float(np.percentile(strength, 99)), 1e-6 * span)
     peaks = (strength >= cv2.dilate(strength, window)) & (strength > floor) & (best > 0)
