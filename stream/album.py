@@ -49,7 +49,8 @@ class Album:
     def close(self) -> None:
         """Stop following."""
         self._stop.set()
-        self._thread.join(3)
+        if self._thread.is_alive():  # a run that fails before its camera starts never started it
+            self._thread.join(3)
 
     def _run(self) -> None:
         with (

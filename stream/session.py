@@ -35,6 +35,8 @@ class Report:
 
     run_dir: Path
     error: str = ""
+    started: bool = False
+    """Whether the camera ever started."""
     startup_s: float = 0.0
     page: str = ""
     ports: dict[str, int] = field(default_factory=dict)
@@ -88,8 +90,8 @@ def run(
             say(f"live page: {detail}")
         elif word == "metrics":
             report.ports[node] = int(detail)
-        elif word in ("error", "restarted"):
-            say(f"{node} {word}: {detail}")
+        elif word == "restarted":
+            say(f"{node} died (status {detail}) and was started again")
 
     def over() -> bool:
         return stop.is_set() or bool(until and time.monotonic() > until[0])
@@ -107,7 +109,9 @@ def run(
     finally:
         ended.set()
         listener.join(3)
-    report.error, report.restarts = outcome.error, {name: n for name, n in outcome.restarts.items() if n}
+    report.started = started.is_set()
+    report.error = outcome.error or ("" if report.started else "stopped before the camera started: no frame was taken")
+    report.restarts = {name: n for name, n in outcome.restarts.items() if n}
     return report
 
 

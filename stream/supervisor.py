@@ -24,6 +24,8 @@ CONFIG_EXIT = 2
 
 _WINDOW_S = 60.0
 _GRACE_S = 20.0
+_IDLE_GRACE_S = 2.0
+"""The analysis and the page have nothing to finish while there is no camera that runs."""
 
 Target = Callable[[str, Configuration, Path, Path, Connection], None]
 
@@ -95,6 +97,7 @@ class Supervisor:
         self._children = {name: self._start(name, deque()) for name in names}
         self._restarts = dict.fromkeys(names, 0)
         self._error = ""
+        self._begun = False
         self._stopping_at: float | None = None
 
     @property
@@ -116,10 +119,18 @@ class Supervisor:
         return Outcome(self._error, dict(self._restarts))
 
     def stop(self) -> None:
-        """Ask the rig to stop; the others end with the stream. Asked twice it changes nothing."""
-        if self._stopping_at is None:
-            self._stopping_at = time.monotonic()
+        """Ask the rig to stop; the others end with the stream. Asked twice it changes nothing.
+
+        Before the camera has started there is no stream: every node is told by signal.
+        """
+        if self._stopping_at is not None:
+            return
+        self._stopping_at = time.monotonic()
+        if self._begun:
             self._ask_stop()
+            return
+        for child in self._children.values():
+            child.process.terminate()
 
     def _start(self, name: str, starts: deque[float]) -> _Child:
         ours, theirs = self._context.Pipe(duplex=False)
@@ -149,6 +160,7 @@ class Supervisor:
                 continue
             if word == "error":
                 self._error = self._error or f"{child.name}: {detail}"
+            self._begun = self._begun or word == "started"
             self._on_report(child.name, word, detail)
 
     def _look_after(self) -> None:
@@ -162,7 +174,8 @@ class Supervisor:
                     self._stopping_at = self._stopping_at or time.monotonic()
             elif self._stopping_at is not None or status == CONFIG_EXIT:
                 child.done = True
-                self._error = self._error or f"{name} ended with status {status}"
+                if self._begun or status == CONFIG_EXIT:  # a node that was told to end while it started may just die
+                    self._error = self._error or f"{name} ended with status {status}"
                 self.stop()
             else:
                 self._revive(child, status)
@@ -187,18 +200,25 @@ class Supervisor:
 
     def _press(self) -> None:
         """After the grace time, end by signal what did not end by message."""
-        if self._stopping_at is None or time.monotonic() - self._stopping_at < _GRACE_S:
+        if self._stopping_at is None:
             return
+        waited_s = time.monotonic() - self._stopping_at
         for child in self._children.values():
-            if not child.done and child.process.is_alive():
-                self._error = self._error or f"{child.name} did not end within {_GRACE_S:.0f} s of the stop"
+            grace_s = _GRACE_S if self._begun or child.name == "acquire" else _IDLE_GRACE_S
+            if child.done or waited_s < grace_s:
+                continue
+            if child.process.is_alive() and grace_s == _GRACE_S:
+                self._error = self._error or f"{child.name} did not end within {grace_s:.0f} s of the stop"
                 log.warning("%s did not end in time; terminating it", child.name)
-                child.process.terminate()
-                child.process.join(3)
-                if child.process.is_alive():
-                    child.process.kill()
-                    child.process.join(3)
-            child.done = True
+            self._kill(child)
+
+    def _kill(self, child: _Child) -> None:
+        child.process.terminate()
+        child.process.join(3 if self._begun else 0.2)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join(3)
+        child.done = True
 
     def _end_all(self) -> None:
         for child in self._children.values():

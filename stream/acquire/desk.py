@@ -20,7 +20,7 @@ from stream.command import Ack, AckState, Command, Resume, Stop
 from stream.errors import CytoloopError, Refused
 from stream.frame import Frame
 from stream.metrics import COMMAND_SECONDS, COMMANDS
-from stream.stages import Driver, Readback
+from stream.stages import Readback
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,12 @@ class Ledger(Protocol):
     def command(self, command: Command) -> object: ...
     def transition(self, ack: Ack) -> None: ...
     def known(self, command_id: str) -> Ack | None: ...
+
+
+class Applies(Protocol):
+    """What carries commands out: a driver, as far as the desk knows it."""
+
+    def apply(self, command: Command) -> Readback: ...
 
 
 @dataclass(slots=True)
@@ -62,7 +68,7 @@ class Desk:
 
     def __init__(
         self,
-        driver: Driver,
+        driver: Applies,
         guard: Guard,
         base: BasePlan,
         ledger: Ledger,

@@ -63,8 +63,11 @@ def _serve(config: Configuration, around: Surroundings, driver: Driver, facts: R
                 f"not ready within {config.run.ready_timeout_s:g} s: {', '.join(sorted(missing))}; "
                 "see their logs, or leave them out of [run] wait_for"
             )
+        if around.stop.is_set() or not rig.begin():
+            reason = "stopped before the camera started"
+            log.info("ended: %s", reason)
+            return
         facts.meta("started", {"wall_ns": wall_ns(), "mono_ns": now_ns()})
-        driver.start(config.plan)
         around.report("started", now_ns())
         reason = rig.run(around.stop)
         facts.meta("ended", {"wall_ns": wall_ns(), "reason": reason})

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from stream.acquire.baseplan import BasePlan
+from stream.acquire.begin import Beginning
 from stream.acquire.deadman import DeadMan
 from stream.acquire.desk import Desk
 from stream.acquire.guard import Guard
@@ -47,7 +48,10 @@ class Rig:
         self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
         guard = Guard(config.limits, self._recent)
         slowest_s = (config.plan.interval_ms + config.plan.exposure_ms) / 1e3
-        self._desk = Desk(driver, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s))
+        self._beginning = Beginning(driver)
+        self._desk = Desk(
+            self._beginning, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s)
+        )
         self._ready: set[str] = set()
         self._all_ready = threading.Event()
         self._stop = threading.Event()
@@ -68,9 +72,14 @@ class Rig:
         """Wait for the nodes of ``[run] wait_for``; return the ones still missing when time or patience ran out."""
         wanted = set(self._config.run.wait_for)
         deadline_ns = now_ns() + round(self._config.run.ready_timeout_s * 1e9)
-        while not wanted <= self._ready and not stop.is_set() and not self._stop.is_set() and now_ns() < deadline_ns:
+        called_off = self._beginning.called_off
+        while not wanted <= self._ready and not stop.is_set() and not called_off.is_set() and now_ns() < deadline_ns:
             self._all_ready.wait(_POLL_S)
-        return wanted - self._ready
+        return set() if called_off.is_set() else wanted - self._ready
+
+    def begin(self) -> bool:
+        """Start the camera; False when a stop came first."""
+        return self._beginning.begin(self._config.plan)
 
     def run(self, stop: threading.Event) -> str:
         """Move frames until the stream ends; return why it did."""

@@ -80,6 +80,21 @@ def test_ctrl_c_ends_everything_cleanly(terminal: Terminal) -> None:
     assert finished_well(terminal)["frames"] > 5
 
 
+def test_ctrl_c_while_the_nodes_warm_up_exposes_nothing(tmp_path: Path) -> None:
+    starting = Terminal(tmp_path, "--no-page")
+    starting.wait(lambda: list(tmp_path.glob("runs/*/logs/*.log")))  # the handlers of the nodes are there by now
+    os.killpg(starting.process.pid, signal.SIGINT)
+    _, err = starting.process.communicate(timeout=60)
+    assert starting.process.returncode == 1
+    assert err.splitlines()[-1] == "cytoloop: stopped before the camera started: no frame was taken"
+    assert starting.group() == []
+    for path in tmp_path.glob("runs/*/rig.sqlite"):
+        with closing(sqlite3.connect(path)) as facts:
+            assert facts.execute("SELECT count(*) FROM sqlite_master WHERE name = 'frames'").fetchone()[0] == 0 or (
+                facts.execute("SELECT count(*) FROM frames").fetchone()[0] == 0
+            )
+
+
 def test_stop_from_another_terminal_ends_everything_cleanly(terminal: Terminal) -> None:
     asked = subprocess.run(
         [sys.executable, "-c", CODE, "stop", "--json"], cwd=terminal.cwd, capture_output=True, text=True, timeout=60,
