@@ -23,6 +23,9 @@ from stream.wire.policy import Loss, Outbox, Policy, deadline, latest, lossless
 
 log = logging.getLogger(__name__)
 
+_LAST_WORD_S = 1.0
+"""Time for the last word to reach consumers that are given up."""
+
 
 @dataclass(slots=True)
 class Consumer:
@@ -144,15 +147,26 @@ class Publisher:
     def finish(self, timeout_s: float, reason: str = "finished") -> bool:
         """Send all that waits and the end of the stream, wait for every consumer's ``bye``, and close.
 
+        What still waits after ``timeout_s`` is lost; the consumer is told so and that the stream ended.
+
         Returns whether every consumer that was known said ``bye``.
         """
         with self._changed:
             self._ending = self._ending or reason
             self._wake.ring()
             said = self._changed.wait_for(lambda: not self._consumers or self._closing, timeout_s)
+            if not said:
+                self._give_up()
             complete = said and not self._consumers and not self._left_behind
         self.close()
         return complete
+
+    def _give_up(self) -> None:
+        """Lose what consumers are too slow for, with the lock held, but tell them: their stream ends all the same."""
+        for consumer in self._consumers.values():
+            self._count_lost(consumer, consumer.outbox.abandon("end"))
+        self._wake.ring()
+        self._changed.wait_for(lambda: not self._consumers or self._closing, _LAST_WORD_S)
 
     def close(self) -> None:
         """Stop at once, without waiting for anybody. Idempotent."""

@@ -224,7 +224,20 @@ def test_finish_gives_up_on_one_who_does_not_read(publisher: Publisher, join: Jo
     for seq in range(5):
         publisher.send(codec.encode_frame(frame(seq)))
     assert not publisher.finish(0.2)
-    assert lost_count("deaf", "closed") == 5
+    assert lost_count("deaf", "closed") == 1  # under way
+    assert lost_count("deaf", "end") == 4
+
+
+def test_one_too_slow_for_the_end_is_told_what_it_lost_and_that_it_is_over(publisher: Publisher, join: Join) -> None:
+    slow = join("slow", credits=2)
+    for seq in range(10):
+        publisher.send(codec.encode_frame(frame(seq)))
+    assert not publisher.finish(0.2)
+    items = read_all(slow)
+    assert seqs(items) == [0, 1]
+    assert losses(items) == {"end": 8}
+    assert isinstance(items[-1], EndOfStream)
+    assert lost_count("slow", "end") == 8
 
 
 def test_closing_is_idempotent_and_needs_no_consumer() -> None:
