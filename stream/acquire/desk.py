@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.guard import Guard
 from stream.clock import Clock, now_ns
-from stream.command import Ack, AckState, Command, Resume, Stop
+from stream.command import Ack, AckState, Action, Command, MoveStage, Resume, SetLight, Stop
 from stream.errors import CytoloopError, Refused
 from stream.frame import Frame
 from stream.metrics import COMMAND_SECONDS, COMMANDS
@@ -164,6 +164,7 @@ class Desk:
             return
         for other in self._open.values():
             same = other.command.action.kind == command.action.kind and other.command.target == command.target
+            same = same and _asks(other.command.action) <= _asks(command.action)
             if same and other.readback is None and other.command.priority <= command.priority:
                 other.superseded = True
 
@@ -246,3 +247,9 @@ class Desk:
         ack = Ack(command_id=command.command_id, state=state, **more)
         self._ledger.transition(ack)
         self._answer(command, ack)
+
+
+def _asks(action: Action) -> frozenset[str]:
+    """Name what an action sets: a move in z says nothing about x, so it does not make a move in x pointless."""
+    partial = isinstance(action, MoveStage | SetLight)
+    return frozenset(name for name, value in action if value is not None) if partial else frozenset()

@@ -24,6 +24,7 @@ from stream.command import (
     Pause,
     SetExposure,
     SetInterval,
+    SetLight,
     SetRoi,
     Stop,
 )
@@ -180,6 +181,18 @@ def test_a_newer_command_supersedes_a_waiting_one_of_its_kind(bench: Bench) -> N
     bench.driver.gate.set()
     assert bench.final("old").state == "superseded"
     bench.wait(lambda: bench.driver.applied == ["busy", "new"])
+
+
+def test_a_command_for_another_part_supersedes_nothing(bench: Bench) -> None:
+    bench.driver.gate.clear()
+    bench.ask("busy", Pause())
+    assert bench.driver.at_gate.wait(10)
+    bench.ask("power", SetLight(power=0.5))
+    bench.ask("off", SetLight(on=False))
+    bench.ask("other power", SetLight(power=0.25))
+    bench.driver.gate.set()
+    assert bench.final("power").state == "superseded"
+    bench.wait(lambda: bench.driver.applied == ["busy", "off", "other power"])
 
 
 def test_a_stop_overtakes_what_waits(bench: Bench) -> None:
