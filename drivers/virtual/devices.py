@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pymmcore_plus.experimental.unicore import GenericDevice, ShutterDevice, StageDevice, StateDevice, XYStageDevice
 
 from drivers.virtual.bench import Bench
+from stream.errors import Refused
 
 STAGE_LIMIT_UM = 10_000.0
 FOCUS_LIMIT_UM = 500.0
+KEEPS_ORIGIN = "the virtual stage keeps its origin, which is the specimen's centre; move it instead"
 
 
 class VirtualXYStage(XYStageDevice):
@@ -38,12 +40,12 @@ class VirtualXYStage(XYStageDevice):
         """It stands already."""
 
     def set_origin_x(self) -> None:
-        """Not offered: the specimen fixes the origin."""
-        raise NotImplementedError("the virtual stage keeps its origin")
+        """Refuse: truth is told in the coordinates of the specimen."""
+        raise Refused(KEEPS_ORIGIN)
 
     def set_origin_y(self) -> None:
-        """Not offered: the specimen fixes the origin."""
-        raise NotImplementedError("the virtual stage keeps its origin")
+        """Refuse: truth is told in the coordinates of the specimen."""
+        raise Refused(KEEPS_ORIGIN)
 
 
 class VirtualFocus(StageDevice):
@@ -71,8 +73,8 @@ class VirtualFocus(StageDevice):
         """It stands already."""
 
     def set_origin(self) -> None:
-        """Not offered: the specimen fixes the origin."""
-        raise NotImplementedError("the virtual stage keeps its origin")
+        """Refuse: truth is told in the coordinates of the specimen."""
+        raise Refused(KEEPS_ORIGIN)
 
 
 class VirtualShutter(ShutterDevice):
