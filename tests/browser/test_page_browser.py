@@ -198,3 +198,15 @@ def test_nothing_runs_over_the_side(browser: Chromium, size_px: tuple[int, int])
     browser.resize(size_px)
     browser.until(f"innerWidth === {size_px[0]}")
     assert browser.evaluate("document.documentElement.scrollWidth") <= size_px[0]
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("size_px", [(1280, 800), (390, 844)])
+def test_long_numbers_stay_in_their_place(browser: Chromium, size_px: tuple[int, int]) -> None:
+    browser.resize(size_px)
+    browser.until(f"innerWidth === {size_px[0]}")
+    long = {"v-fps": "88.8", "v-p50": "888", "v-p99": "888", "v-lost": "8888", "v-pending": "88 open, 88 retracted"}
+    write = "".join(f"document.getElementById('{name}').textContent = '{said}';" for name, said in long.items())
+    too_wide = "[...document.querySelectorAll('#vitals > div:not(.full) dd:first-of-type')]"
+    too_wide += ".filter(dd => dd.scrollWidth > dd.clientWidth).map(dd => dd.textContent).join()"
+    assert browser.evaluate(f"(() => {{ {write} return {too_wide}; }})()") == ""

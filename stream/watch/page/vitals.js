@@ -33,7 +33,7 @@ export function vitals(facts) {
   const slow = facts.latency_ms.p99 >= 1000;
   put("v-p50", latency(facts.latency_ms.p50, slow));
   put("v-p99", latency(facts.latency_ms.p99, slow), slow ? "warn" : "");
-  put("v-unit", slow ? "p99, s" : "p99, ms");
+  put("v-unit", slow ? "s" : "ms");
   const stages = Object.entries(facts.latency_ms.stages).map(([stage, q]) => `${stage} ${latency(q.p50)}`);
   put("v-stages", stages.length ? `${stages.join(", ")} ms` : "–");
   spark("s-latency", facts.latency_ms.line);
