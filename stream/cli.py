@@ -56,11 +56,19 @@ class Screen:
             self.say(table(value) if table else _lines(value))
 
 
+_LINE = 60
+"""Characters of a list that is printed in one line."""
+
+
 def _lines(value: dict[str, Any], indent: str = "") -> str:
     rows: list[str] = []
     for key, item in value.items():
         if isinstance(item, dict):
             rows += [f"{indent}{key}:", _lines(item, indent + "  ")] if item else [f"{indent}{key}: none"]
+        elif isinstance(item, list | tuple):
+            one_line = ", ".join(map(str, item)) or "none"
+            fits = len(one_line) <= _LINE or not item
+            rows += [f"{indent}{key}: {one_line}"] if fits else [f"{indent}{key}:", *(f"{indent}  {x}" for x in item)]
         else:
             rows.append(f"{indent}{key}: {item}")
     return "\n".join(rows)
@@ -252,7 +260,10 @@ def stop(
 
     screen = Screen(json)
     address = find(rig)
-    screen.result({"control": address, "answer": ask_stop(address)})
+    answer = ask_stop(address)
+    screen.result({"control": address, "answer": answer})
+    if answer != "applied":
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -281,12 +292,14 @@ def models_list(json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one clear line on stderr."""
+    """Run the command line; errors of ours are one clear line on stderr, and with ``--json`` an object on stdout."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
         app()
     except CytoloopError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"cytoloop: {error}", markup=False, style="red")
+        if "--json" in sys.argv[1:]:
+            print(jsonlib.dumps({"error": str(error)}), flush=True)
         sys.exit(1)
 
 

@@ -33,7 +33,8 @@ def describe(group: Group) -> dict[str, str]:
     said: dict[str, str] = {}
     for name in names(group):
         try:
-            said[name] = (load(group, name).__doc__ or "").strip().partition("\n")[0]
+            first = (load(group, name).__doc__ or "").strip().partition("\n")[0]
+            said[name] = first.partition("; a :class:")[0].rstrip(".") + "."
         except ConfigError as error:
             said[name] = f"not usable: {error}"
     return said

@@ -123,8 +123,8 @@ def ask_stop(control: str) -> str:
         answer = client.request(command, _STOP_ANSWER_S)
         return str(answer.state) if isinstance(answer, Ack) else str(dict(answer))
     except WireError as error:
-        log.warning("the rig did not answer the stop: %s", error)
-        return f"no answer: {error}"
+        log.info("the rig did not answer the stop: %s", error)
+        return str(error)
     finally:
         client.close()
 

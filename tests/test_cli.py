@@ -53,11 +53,24 @@ def test_a_failure_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...],
     assert "Traceback" not in done.stderr
 
 
+def test_a_failure_with_json_ends_with_an_object(tmp_path: Path) -> None:
+    done = cytoloop("run", "nowhere.toml", "--json", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "nowhere.toml: no such file" in json.loads(done.stdout.splitlines()[-1])["error"]
+
+
+def test_a_stop_that_nobody_hears_has_failed(tmp_path: Path) -> None:
+    done = cytoloop("stop", "tcp://127.0.0.1:9", "--json", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "is the rig running?" in json.loads(done.stdout.splitlines()[-1])["answer"]
+
+
 def test_models_are_listed_as_one_json_object() -> None:
     done = cytoloop("models", "list", "--json")
     listed = json.loads(done.stdout.splitlines()[-1])
     assert {"classical", "classical-nuclei", "classical-phase"} <= set(listed["segmenters"])
     assert not [said for said in listed["segmenters"].values() if said.startswith("not usable")]
+    assert ":class:" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["virtual.toml", "democam.toml", "rig.toml"])
