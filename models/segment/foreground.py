@@ -9,10 +9,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from models.compiled import compiled
+from models.segment.layers import LOOSE, layered
 from models.segment.measure import levels
 from models.segment.recipe import Recipe
 from models.segment.split import split
-from models.track.compiled import compiled
 from stream.cells import Floats, Ints
 
 cv2.setNumThreads(1)  # stages run side by side, each on a thread of its own; more would only take turns
@@ -113,7 +114,12 @@ def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, F
     spots, count = split(height, zone, recipe.ripple**0.5, 0.0, recipe.least_area * 0.25 * typical)
     root, area = levels(spots, count, height, recipe.level, typical / 2)
     least, certainty = _thresholds(root**2, root**2 * np.minimum(area, typical), floor, recipe)
-    return _reach(blurred(above, recipe.fine * diameter_px), base, spots, step, least), certainty
+    fine = blurred(above, recipe.fine * diameter_px)
+    if recipe.step == 0:
+        return _reach(fine, base, spots, step, least), certainty
+    loose = _reach(fine, base, spots, step, np.maximum(np.float32(LOOSE) * least, np.float32(floor)))
+    parted, origin = layered(loose, fine, base, least, diameter_px, recipe)
+    return parted, certainty[origin]
 
 
 def _thresholds(level: Floats, weight: Floats, floor: float, recipe: Recipe) -> tuple[Floats, Floats]:

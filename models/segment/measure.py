@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.track.compiled import compiled
+from models.compiled import compiled
 from stream.cells import Floats, Ints
 
 Doubles = NDArray[np.float64]

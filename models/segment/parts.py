@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.segment.foreground import blurred
 from models.segment.measure import Doubles, sums
 from models.segment.recipe import Recipe
 from models.segment.split import split
-from models.track.compiled import compiled
 from stream.cells import Floats, Ints
 
 SAMPLED_FROM_PX = 20.0

@@ -20,6 +20,9 @@ class Recipe:
         this share of the typical (median) level.
     ripple
         Bright spots with a saddle above this share of the lower one's contrast are one cell.
+    step
+        Chromatin in division shows by this: what lies beside it within one outline and is dimmer than this share of its
+        level is another cell; 0: not looked for.
     level, cut
         A cell's level is what the ``level`` share of its pixels (at most half a typical cell) exceed; it reaches down
         to ``cut`` times that.
@@ -37,6 +40,7 @@ class Recipe:
     sigmas: float
     least_contrast: float
     ripple: float
+    step: float
     level: float
     cut: float
     waist: float
@@ -51,6 +55,7 @@ NUCLEI = Recipe(
     sigmas=5.0,
     least_contrast=0.03,
     ripple=0.75,
+    step=0.65,
     level=0.25,
     cut=0.45,
     waist=0.85,
@@ -64,6 +69,7 @@ PHASE = Recipe(
     sigmas=4.0,
     least_contrast=0.1,
     ripple=0.96,
+    step=0.0,
     level=0.25,
     cut=0.4,
     waist=0.85,

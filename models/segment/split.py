@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.track.compiled import compiled
+from models.compiled import compiled
 from stream.cells import Floats, Ints
 
 

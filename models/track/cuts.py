@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from models.track.compiled import compiled
+from models.compiled import compiled
 from models.track.links import Expected, Links
 from models.track.measure import Bodies
 from models.track.memory import Rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.track.compiled import compiled
+from models.compiled import compiled
 
 
 @compiled

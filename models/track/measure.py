@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.divide.evidence import Daughters
-from models.track.compiled import compiled
 from stream.cells import Segmentation
 from stream.errors import StageError
 

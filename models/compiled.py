@@ -1,4 +1,4 @@
-"""The one way in which this package compiles a function: without the GIL, cached on disk, with its type kept."""
+"""The one way in which the models compile a function: without the GIL, cached on disk, with its type kept."""
 
 from __future__ import annotations
 
