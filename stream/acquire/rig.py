@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _STATUS_NS = 500_000_000
+_ANALYSIS = "analyse"
 
 
 class Rig:
@@ -54,6 +55,8 @@ class Rig:
         )
         self._ready: set[str] = set()
         self._all_ready = threading.Event()
+        if not config.run.wait_for:
+            self._all_ready.set()
         self._stop = threading.Event()
         self._senders: dict[str, list[Request]] = {}
         self._on_base_plan = False
@@ -69,13 +72,19 @@ class Rig:
         self._listener.start()
 
     def wait_ready(self, stop: threading.Event) -> set[str]:
-        """Wait for the nodes of ``[run] wait_for``; return the ones still missing when time or patience ran out."""
+        """Wait for the nodes of ``[run] wait_for``; return the ones still missing when time or patience ran out.
+
+        The analysis is ready when it also listens: a word over the control port may overtake its link to the frames,
+        and the first frames would be published to nobody.
+        """
         wanted = set(self._config.run.wait_for)
+        listening = wanted & {_ANALYSIS}
         deadline_ns = now_ns() + round(self._config.run.ready_timeout_s * 1e9)
         called_off = self._beginning.called_off
-        while not wanted <= self._ready and not stop.is_set() and not called_off.is_set() and now_ns() < deadline_ns:
-            self._all_ready.wait(_POLL_S)
-        return set() if called_off.is_set() else wanted - self._ready
+        while not stop.is_set() and not called_off.is_set() and now_ns() < deadline_ns:
+            if self._all_ready.wait(_POLL_S) and self._publisher.wait_for(listening, _POLL_S):
+                return set()
+        return set() if called_off.is_set() else (wanted - self._ready) or listening
 
     def begin(self) -> bool:
         """Start the camera; False when a stop came first."""
@@ -151,7 +160,7 @@ class Rig:
                 self._desk.receive(command)
             case Ready() as ready:
                 self._ready.add(ready.node)
-                if ready.node == "analyse":
+                if ready.node == _ANALYSIS:
                     self._dead.ready(now_ns())
                 self._all_ready.set() if set(self._config.run.wait_for) <= self._ready else None
                 self._publisher.send(encode_fact({"fact": "ready", "node": ready.node}))
