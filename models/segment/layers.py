@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import compiled
-from models.segment.measure import levels
+from models.segment.measure import Doubles, levels
 from models.segment.recipe import Recipe
 from stream.cells import Floats, Ints
 
@@ -28,6 +28,8 @@ CONTRAST = 2.2
 FREE = (0.5, 0.05)
 """What is this much dimmer than the dim cell is background; chromatin has so much of it around, the lens where two
 nuclei overlap has not."""
+LIKELY = 0.7
+"""Outlines whose parts differ on average by less than this share of the contrast are not looked into."""
 SMALLEST_REST = 0.25
 """The dim part must be at least so large."""
 
@@ -46,12 +48,12 @@ def _core(loose: Ints, image: Floats, base: float, bright: Floats) -> NDArray[np
 
 @compiled
 def _tighten(
-    loose: Ints, image: Floats, base: float, least: Floats, near: NDArray[np.uint8]
-) -> tuple[Ints, Ints, Ints]:
-    """Keep what is above the thresholds; count each loose outline's pixels not ``near`` chromatin, and box it."""
+    loose: Ints, image: Floats, base: float, least: Floats, core: NDArray[np.uint8], near: NDArray[np.uint8]
+) -> tuple[Ints, Doubles, Ints]:
+    """Keep what is above the thresholds; sum pixels and contrast of each loose outline's chromatin and rest; box it."""
     rows, columns = loose.shape
     tight = np.zeros(loose.shape, np.int32)
-    rest = np.zeros(least.size, np.int32)
+    part = np.zeros((least.size, 4))
     boxes = np.zeros((least.size, 4), np.int32)
     boxes[:, 0], boxes[:, 1] = rows, columns
     for y in range(rows):
@@ -59,14 +61,19 @@ def _tighten(
             k = loose[y, x]
             if k == 0:
                 continue
-            if image[y, x] - base > least[k]:
+            height = image[y, x] - base
+            if height > least[k]:
                 tight[y, x] = k
             b = boxes[k]
             b[0], b[1] = min(b[0], y), min(b[1], x)
             b[2], b[3] = max(b[2], y + 1), max(b[3], x + 1)
-            if near[y, x] == 0:
-                rest[k] += 1
-    return tight, rest, boxes
+            if core[y, x]:
+                part[k, 0] += 1
+                part[k, 1] += height
+            elif near[y, x] == 0:
+                part[k, 2] += 1
+                part[k, 3] += height
+    return tight, part, boxes
 
 
 def layered(
@@ -96,9 +103,12 @@ def layered(
     radius = max(1, round(GLARE * diameter_px))
     ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     near = np.asarray(cv2.dilate(core, ball), np.uint8)
-    spots, rest, boxes = _tighten(loose, image, base, least, near)
+    spots, part, boxes = _tighten(loose, image, base, least, core, near)
+    bright, rest = part[:, 0], part[:, 2]
+    likely = (bright >= CORE[0] * typical) & (rest >= SMALLEST_REST * typical) & np.isfinite(least)
+    likely &= part[:, 1] * rest > LIKELY * CONTRAST * part[:, 3] * bright
     origin = list(range(len(least)))
-    for k in np.flatnonzero((rest >= SMALLEST_REST * typical) & np.isfinite(least)):
+    for k in np.flatnonzero(likely):
         y0, x0, y1, x1 = (int(v) for v in boxes[k])
         here = slice(y0, y1), slice(x0, x1)
         _part(spots[here], loose[here] == k, core[here], near[here], int(k), origin, ball, typical,
