@@ -25,7 +25,7 @@ STEP = 1.2
 """Bright chromatin ends where it is not so many times brighter than the dim cell."""
 CONTRAST = 2.2
 """Chromatin is so many times brighter than the dim cell: else it is texture."""
-FREE = (0.5, 0.05)
+FREE = (0.5, 0.3)
 """What is this much dimmer than the dim cell is background; chromatin has so much of it around, the lens where two
 nuclei overlap has not."""
 LIKELY = 0.7
@@ -146,10 +146,10 @@ def _part(spots: Ints, inside: NDArray[np.bool_], core: NDArray[np.uint8], near:
 
 
 def _stands_out(piece: NDArray[np.uint8], height: Floats, dimmer: float, ball: NDArray[np.uint8]) -> bool:
-    """Say whether a piece is much brighter than the dim cell and borders on the background, not on cells all around."""
+    """Say whether a piece is much brighter than the dim cell and has background, not cells all around, past its glare."""
     if float(np.median(height[piece > 0])) < CONTRAST * dimmer:
         return False
-    around = height[(cv2.dilate(piece, ball) > 0) & (piece == 0)]
+    around = height[cv2.dilate(piece, ball, iterations=2) > cv2.dilate(piece, ball)]
     return float(np.mean(around < FREE[0] * dimmer)) > FREE[1]
 
 

@@ -23,7 +23,7 @@ def scene(bright):
     return np.clip(pixels + plate * 200.0 * bright, 0, 65535).astype(np.uint16), (round(y), round(x))
 
 
-@pytest.mark.parametrize("bright", [2.5, 3.5])
+@pytest.mark.parametrize("bright", [3.0, 4.5])
 def test_a_plate_is_a_cell_of_its_own(bright):
     pixels, (y, x) = scene(bright)
     found = NucleiSegmenter({"diameter_px": 2 * RADIUS}).step(moment(pixels))
