@@ -146,7 +146,7 @@ def _part(spots: Ints, inside: NDArray[np.bool_], core: NDArray[np.uint8], near:
 
 
 def _stands_out(piece: NDArray[np.uint8], height: Floats, dimmer: float, ball: NDArray[np.uint8]) -> bool:
-    """Say whether a piece is much brighter than the dim cell and has background, not cells all around, past its glare."""
+    """Say whether a piece is much brighter than the dim cell and has background, not cells, past its glare."""
     if float(np.median(height[piece > 0])) < CONTRAST * dimmer:
         return False
     around = height[cv2.dilate(piece, ball, iterations=2) > cv2.dilate(piece, ball)]
