@@ -13,3 +13,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Compile with numba on first use; the result is cached beside the source file."""
     return cast(Function, numba.njit(nogil=True, cache=True)(function))
+
+
+def compiled_for(signature: str) -> Callable[[Function], Function]:
+    """Compile on import, for what is used too rarely to be met in a warm-up: no live frame waits for the compiler."""
+    make: Callable[[Function], Function] = numba.njit(signature, nogil=True, cache=True)
+    return make

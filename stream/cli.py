@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from stream.command import Action, Pause, Resume, Stop
 from stream.config import Configuration, load
 from stream.errors import ConfigError, CytoloopError
 
@@ -34,6 +35,11 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="See dep
 Into = Annotated[Path | None, typer.Option(help="Join another node's run folder on this machine; default: a new one.")]
 Seconds = Annotated[
     float | None, typer.Option(min=1, help="Stop after so many seconds of imaging; default: at its end.")
+]
+
+
+RunningRig = Annotated[
+    str | None, typer.Argument(help="A run folder, a configuration, or a control address; default: the newest run.")
 ]
 
 
@@ -247,23 +253,33 @@ def evaluate(
     screen.result(evaluate_source(source, out, model=model, gt=gt, st=st, progress=not json))
 
 
-@app.command()
-def stop(
-    rig: Annotated[
-        str | None, typer.Argument(help="A run folder, a configuration, or a control address; default: the newest run.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Stop a running rig by message; frames already taken stay."""
-    from stream.session import ask_stop
-    from stream.session import control_address as find
+def _ask(rig: str | None, action: Action, json: bool) -> None:
+    from stream.session import ask_rig, control_address
 
     screen = Screen(json)
-    address = find(rig)
-    answer = ask_stop(address)
+    address = control_address(rig)
+    answer = ask_rig(address, action)
     screen.result({"control": address, "answer": answer})
     if answer != "applied":
         raise typer.Exit(1)
+
+
+@app.command()
+def stop(rig: RunningRig = None, json: Json = False) -> None:
+    """Stop a running rig by message; frames already taken stay."""
+    _ask(rig, Stop(), json)
+
+
+@app.command()
+def pause(rig: RunningRig = None, json: Json = False) -> None:
+    """Let a running rig take no frames until it is resumed."""
+    _ask(rig, Pause(), json)
+
+
+@app.command()
+def resume(rig: RunningRig = None, json: Json = False) -> None:
+    """Let a paused rig go on, whoever paused it."""
+    _ask(rig, Resume(), json)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.clock import wall_ns
-from stream.command import Ack, Command, Stop
+from stream.command import Ack, Action, Command, Stop
 from stream.config import Configuration, load
 from stream.errors import ConfigError, WireError
 from stream.event import Event
@@ -117,13 +117,18 @@ def run(
 
 def ask_stop(control: str) -> str:
     """Send the rig its Stop message and return its answer in words."""
-    command = Command(command_id=f"stop/{uuid.uuid4().hex[:8]}", action=Stop(), issued_wall_ns=wall_ns())
-    client = ControlClient(control, name=f"stop-{uuid.uuid4().hex[:6]}")
+    return ask_rig(control, Stop())
+
+
+def ask_rig(control: str, action: Action) -> str:
+    """Send the rig an operator's command and return its answer in words."""
+    command = Command(command_id=f"operator/{uuid.uuid4().hex[:8]}", action=action, issued_wall_ns=wall_ns())
+    client = ControlClient(control, name=f"operator-{uuid.uuid4().hex[:6]}")
     try:
         answer = client.request(command, _STOP_ANSWER_S)
         return str(answer.state) if isinstance(answer, Ack) else str(dict(answer))
     except WireError as error:
-        log.info("the rig did not answer the stop: %s", error)
+        log.info("the rig did not answer: %s", error)
         return str(error)
     finally:
         client.close()

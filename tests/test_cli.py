@@ -20,7 +20,10 @@ def cytoloop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
     )
 
 
-COMMANDS = ("demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "doctor", "models")
+COMMANDS = (
+    "demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "pause", "resume",
+    "doctor", "models",
+)  # fmt: skip
 
 
 def test_help_names_every_command() -> None:

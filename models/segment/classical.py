@@ -60,6 +60,8 @@ class ClassicalSegmenter:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = parse(SegmentOptions, options, "[chain] segment_options")
         self._chosen: dict[str, Any] = {}
+        self._seen = 0
+        self._tries = 0
 
     @property
     def choice(self) -> str:
@@ -72,38 +74,53 @@ class ClassicalSegmenter:
     def step(self, moment: Moment) -> Segmentation:
         """Return the label image and its cells. Raises StageError for pixels that cannot be an image of the frame."""
         image = _image(moment)
-        settled = bool(self._chosen) and self._chosen["cells"] >= ENOUGH
         binning = moment.frame.binning
-        chosen = self._rescaled(binning) if settled else self._choose(image, binning)
+        choosing = self._is_time_to_choose()
+        chosen = self._choose(image, binning) if choosing else self._rescaled(binning)
         if not chosen:
             return _found(np.zeros(image.shape, np.int32), np.zeros((0, 6)), np.zeros((0, 4), np.int32), moment)
         found = self._segment(image, chosen, moment)
-        if not settled and len(found.cells):
+        if choosing and len(found.cells):
             self._chosen = {**chosen, "cells": len(found.cells)}
             LOG.info("%s: %s", moment.frame.field, self.choice)
         return found
 
     def reset(self, reason: str) -> None:
         """Forget what was chosen."""
-        self._chosen = {}
+        self._chosen, self._seen, self._tries = {}, 0, 0
 
     def save(self) -> bytes:
         """Return what was chosen as msgpack."""
-        return bytes(msgpack.packb({"schema": 1, "chosen": self._chosen}))
+        return bytes(msgpack.packb({"schema": 2, "chosen": self._chosen, "seen": self._seen, "tries": self._tries}))
 
     def load(self, state: bytes) -> None:
         """Take up what :meth:`save` returned. Raises StageError."""
         try:
             data = msgpack.unpackb(state)
-            chosen = dict(data["chosen"]) if data["schema"] == 1 else None
+            chosen = dict(data["chosen"]) if data["schema"] == 2 else None
+            seen, tries = int(data["seen"]), int(data["tries"])
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise StageError(f"not a saved state of a classical segmenter: {error}") from error
         if chosen is None or (chosen and set(chosen) != {"kind", "dark", "diameter_px", "cells", "binning"}):
             raise StageError("a saved state of another version of the classical segmenter; reset it instead")
-        self._chosen = chosen
+        self._chosen, self._seen, self._tries = chosen, seen, tries
+
+    def _is_time_to_choose(self) -> bool:
+        """Say whether to look at the whole picture again: few cells make a poor choice, but looking takes long.
+
+        Frames 1, 2, 4, 8, 16 and then every 16th are looked at until one shows enough cells.
+        """
+        if self._chosen and self._chosen["cells"] >= ENOUGH:
+            return False
+        self._seen += 1
+        due: bool = self._seen >= min(2**self._tries, 16 * max(1, self._tries - 3))
+        self._tries += due
+        return due
 
     def _rescaled(self, binning: int) -> dict[str, Any]:
-        """What was chosen, with the diameter in the pixels of another binning."""
+        """What was chosen, with the diameter in the pixels of another binning; empty before."""
+        if not self._chosen:
+            return {}
         before = self._chosen["binning"]
         if binning != before:
             diameter = max(self._chosen["diameter_px"] * before / binning, LEAST_DIAMETER_PX)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import compiled
+from models.compiled import compiled_for
 from models.track.links import Expected, Links
 from models.track.measure import Bodies
 from models.track.memory import Rows
@@ -103,7 +103,7 @@ def _piece(cells: Cells, row: int, label: int, ys: Longs, xs: Longs, moment: Mom
     return Cells(**columns)
 
 
-@compiled
+@compiled_for("void(int32[:,:], int64, float64[:,::1], float64[::1], int64)")
 def _share(box: NDArray[np.int32], label: int, centre: Floats, size: Floats, first: int) -> None:
     """Write ``first + k`` into the pixels of ``label`` whose nearest centre is ``k``."""
     height, width = box.shape

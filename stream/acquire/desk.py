@@ -202,8 +202,7 @@ class Desk:
         begun_ns = self._clock()
         readback = self._driver.apply(pending.command)
         pending.applied_ns = self._clock()
-        if pending.command.cause.origin != "rig":
-            self._base.changed(pending.command.action)
+        self._note_change(pending.command)
         total_ms = (pending.applied_ns - pending.received_ns) / 1e6
         pending.timings_ms = {
             "waited": (begun_ns - pending.received_ns) / 1e6,
@@ -217,6 +216,12 @@ class Desk:
             first = pending.first  # a fast camera may show the effect before this thread comes back
         if first is not None or not readback.takes_frame or isinstance(pending.command.action, Resume):
             self._applied(pending, first)
+
+    def _note_change(self, command: Command) -> None:
+        if command.cause.origin == "operator":
+            self._base.ordered(command.action)
+        elif command.cause.origin != "rig":
+            self._base.changed(command.action)
 
     def _applied(self, pending: _Pending, frame: Frame | None) -> None:
         timings = dict(pending.timings_ms or {})

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _STATUS_NS = 500_000_000
+_UNDO_AGAIN_NS = 2_000_000_000
 _ANALYSIS = "analyse"
 
 
@@ -60,6 +61,7 @@ class Rig:
         self._stop = threading.Event()
         self._senders: dict[str, list[Request]] = {}
         self._on_base_plan = False
+        self._undone_ns = 0
         self._light_power = config.plan.light_power
         self._offsets: dict[str, int] = facts.next_frames()
         self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
@@ -183,6 +185,8 @@ class Rig:
 
     def _note_applied(self, command: Command, ack: Ack) -> None:
         kind = command.action.kind
+        if command.cause.origin == "rig":
+            self._base.restored(command.action)
         if kind in ("pause", "resume"):
             self._status["paused"] = kind == "pause"
         if kind == "set_light":
@@ -196,6 +200,8 @@ class Rig:
         if fault and not self._on_base_plan:
             self._on_base_plan = True
             self._return_to_base(fault)
+        elif fault and now_ns() - self._undone_ns > _UNDO_AGAIN_NS:
+            self._undo(fault)  # what failed, and what was under way when the analysis was given up
         elif not fault and self._on_base_plan:
             self._on_base_plan = False
             self._desk.close_to_feedback("")
@@ -209,9 +215,12 @@ class Rig:
         FALLBACKS.labels(fault).inc()
         self._desk.close_to_feedback(f"the rig is on its base plan: {reason}")
         self._publisher.send(encode_fact({"fact": "base_plan", "on": True, "reason": reason}))
+        self._undo(reason)
+
+    def _undo(self, reason: str) -> None:
+        self._undone_ns = now_ns()
         for number, action in enumerate(self._base.way_back()):
             self._desk.receive(_own_command(action, f"base-plan/{wall_ns()}/{number}", reason))
-        self._base.restored()
 
     def _tell_status(self) -> None:
         self._status_ns = now_ns()

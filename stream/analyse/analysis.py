@@ -51,7 +51,7 @@ class Analysis:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
         self._facts, self._files = facts, files
-        self._gather = Gather(config.chain)
+        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref))
         self._received: FrameRef | None = None
         self._decided: FrameRef | None = None
         self._last: dict[str, Frame] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.config import ChainSettings
-from stream.frame import Frame
+from stream.frame import Frame, FrameRef
 from stream.metrics import FRAMES_LOST
 from stream.stages import Moment
+
+OnLost = Callable[[str, FrameRef], None]
+"""Told of a time point that cannot be segmented: the reason, and a frame of it."""
 
 
 @dataclass(slots=True)
@@ -26,11 +30,12 @@ class Gather:
     """Collects frames per field until a moment is whole.
 
     A time point that is still incomplete when the next one of its field begins is handed on with the channels it has,
-    or counted as lost when the segmented one is missing.
+    or counted as lost, and told to ``on_lost``, when the segmented one is missing.
     """
 
-    def __init__(self, settings: ChainSettings) -> None:
+    def __init__(self, settings: ChainSettings, on_lost: OnLost = lambda reason, ref: None) -> None:
         self._settings = settings
+        self._on_lost = on_lost
         self._segment_channel: str | None = settings.segment_channel or None
         self._open: dict[str, _Open] = {}
         self._last: dict[str, int] = {}
@@ -70,8 +75,9 @@ class Gather:
         part = self._open.pop(name)
         frame = self._project(part, self._segment_channel or "")
         if frame is None:
-            if self._wanted() & set(part.frames):
+            if self._last.get(name) != part.number:
                 FRAMES_LOST.labels("gather", "no_segment_channel").inc()
+                self._on_lost("no_segment_channel", next(iter(part.frames.values())).ref)
             return []
         missed = max(0, frame.frame - self._last[name] - 1) if name in self._last else 0
         self._last[name] = frame.frame

@@ -19,13 +19,14 @@ from stream.config import Configuration
 from stream.facts.analysis import AnalysisFacts
 from stream.surroundings import Surroundings
 from stream.wire.control import ControlClient
-from stream.wire.policy import lossless
+from stream.wire.policy import Policy, deadline, lossless
 from stream.wire.publish import Publisher
 from stream.wire.subscribe import Subscriber
 
 log = logging.getLogger(__name__)
 
 _WARM_SHAPE = (512, 512)
+_MOST_WAITING = 512
 
 
 def run(
@@ -59,7 +60,9 @@ def run(
         heartbeat_timeout_ms=wire.heartbeat_timeout_ms,
     )
     control = ControlClient(wire.control, name="analyse")
-    frames = Subscriber(wire.frames, ["frame/"], name="analyse", policy=lossless(), credits=wire.credits)
+    frames = Subscriber(
+        wire.frames, ["frame/"], name="analyse", policy=_policy(chain.deadline_ms), credits=wire.credits
+    )
     pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
     commander = Commander(ask_policies(facts.dropped), facts, control.submit, config.feedback.max_age_ms)
     files = ResultFiles(around.run_dir / "labels", make_writer) if config.record.labels else None
@@ -75,3 +78,8 @@ def run(
         if files is not None:
             files.close()
         facts.close()
+
+
+def _policy(deadline_ms: float | None) -> Policy:
+    """Let frames that would be decided too late be dropped where they wait, at the rig; without a deadline none is."""
+    return lossless(_MOST_WAITING) if deadline_ms is None else deadline(deadline_ms, _MOST_WAITING)

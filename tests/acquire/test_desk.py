@@ -283,5 +283,16 @@ def test_the_way_back_undoes_only_what_was_changed(bench: Bench) -> None:
     bench.show("a")
     bench.final("a")
     assert [action.kind for action in bench.base.way_back()] == ["set_exposure"]
-    bench.base.restored()
+    bench.base.restored(bench.base.way_back()[0])
     assert bench.base.way_back() == []
+
+
+def test_what_an_operator_sets_becomes_the_plan(bench: Bench) -> None:
+    bench.base.took(bench.show())
+    for name, exposure_ms, cause in (("o", 30.0, Cause()), ("p", 5.0, Cause(origin="policy"))):
+        bench.ask(name, SetExposure(exposure_ms=exposure_ms), cause=cause)
+        bench.wait(lambda name=name: name in bench.driver.applied)
+        bench.show(name)
+        bench.final(name)
+        expected = [] if name == "o" else [SetExposure(exposure_ms=30.0)]
+        assert bench.base.way_back() == expected

@@ -53,12 +53,16 @@ def test_a_missing_measured_channel_is_left_out_when_the_next_time_point_begins(
     assert list(moment.channels) == ["a"]
 
 
-def test_a_missing_segment_channel_is_a_counted_loss() -> None:
-    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+@pytest.mark.parametrize("other", ["b", "c"], ids=["measured", "neither"])
+def test_a_time_point_without_the_segment_channel_is_a_counted_loss(other: str) -> None:
+    told: list[tuple[str, int]] = []
+    settings = ChainSettings(segment_channel="a", measure_channels=("a", "b"))
+    gather = Gather(settings, lambda reason, ref: told.append((reason, ref.frame)))
     before = lost()
-    gather.add(frame(0, "b"))
-    assert gather.add(frame(1, "b")) == []
+    gather.add(frame(0, other))
+    assert gather.add(frame(1, other)) == []
     assert lost() == before + 1
+    assert told == [("no_segment_channel", 0)]
 
 
 def test_other_channels_are_neither_moments_nor_losses() -> None:

@@ -15,7 +15,7 @@ from tests.system.conftest import BackgroundRun
 
 Begin = Callable[..., BackgroundRun]
 CASES = Path(__file__).parents[1] / "cases"
-FAST = {"exposure_ms": 20.0, "interval_ms": 20.0}
+FAST = {"exposure_ms": 40.0, "interval_ms": 40.0}
 
 
 def metrics(run: BackgroundRun, node: str) -> dict[str, float]:

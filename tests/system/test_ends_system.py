@@ -40,10 +40,16 @@ class Terminal:
             tick.wait(0.1)
 
     def decided(self) -> int:
-        for path in self.cwd.glob("runs/*/analysis.sqlite"):
+        return self.query("analysis.sqlite", "SELECT count(*) FROM frames")
+
+    def taken(self) -> int:
+        return self.query("rig.sqlite", "SELECT count(*) FROM frames")
+
+    def query(self, file: str, sql: str) -> int:
+        for path in self.cwd.glob(f"runs/*/{file}"):
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as facts:
                 try:
-                    return int(facts.execute("SELECT count(*) FROM frames").fetchone()[0])
+                    return int(facts.execute(sql).fetchone()[0])
                 except sqlite3.OperationalError:
                     return 0  # the schema is not there yet
         return 0
@@ -96,11 +102,27 @@ def test_ctrl_c_while_the_nodes_warm_up_exposes_nothing(tmp_path: Path) -> None:
 
 
 def test_stop_from_another_terminal_ends_everything_cleanly(terminal: Terminal) -> None:
+    assert ask(terminal, "stop") == "applied"
+    finished_well(terminal)
+
+
+def ask(terminal: Terminal, word: str) -> str:
     asked = subprocess.run(
-        [sys.executable, "-c", CODE, "stop", "--json"], cwd=terminal.cwd, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", CODE, word, "--json"], cwd=terminal.cwd, capture_output=True, text=True, timeout=60,
         check=True,
     )  # fmt: skip
-    assert json.loads(asked.stdout.splitlines()[-1])["answer"] == "applied"
+    return str(json.loads(asked.stdout.splitlines()[-1])["answer"])
+
+
+def test_a_paused_rig_takes_no_frame_until_it_is_resumed(terminal: Terminal) -> None:
+    assert ask(terminal, "pause") == "applied"
+    terminal.wait(lambda: terminal.taken() == terminal.decided())
+    before = terminal.taken()
+    assert ask(terminal, "resume") == "applied"
+    terminal.wait(lambda: terminal.taken() > before + 5)
+    epochs = terminal.query("rig.sqlite", "SELECT count(DISTINCT epoch) FROM frames")
+    assert epochs == 2, "the pause began a new epoch, and nothing was taken in between"
+    os.killpg(terminal.process.pid, signal.SIGINT)
     finished_well(terminal)
 
 
