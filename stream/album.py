@@ -19,6 +19,7 @@ from stream.wire.subscribe import Subscriber
 
 _RING = 48
 _STRIP = 6
+_STRIPS = 16
 _CROP_PX = 64
 
 
@@ -88,7 +89,7 @@ class Album:
             return
         steps = np.linspace(0, len(whole) - 1, _STRIP).round().astype(int)
         numbers, crops = zip(*(whole[i] for i in steps), strict=True)
-        self.strips = [*self.strips, Strip(event, numbers, crops)][-4:]
+        self.strips = [*self.strips, Strip(event, numbers, crops)][-_STRIPS:]
 
 
 def _crop(frame: Frame, position_um: tuple[float, float]) -> NDArray[Any] | None:

@@ -32,7 +32,7 @@ def draw_summary(
     newest
         The last decided frame and its label image.
     strips
-        A few divisions in small.
+        Divisions in small; the two surest are shown.
     run_dir
         Where the databases of the run are.
     """
@@ -87,9 +87,10 @@ def _draw_image(axes: Any, newest: tuple[Frame, NDArray[np.int32]] | None) -> No
 
 
 def _draw_strips(figure: Any, place: Any, strips: Sequence[Strip]) -> None:
+    surest = sorted(strips, key=lambda strip: strip.event.confidence)[-2:]
     count = max((len(strip.crops) for strip in strips), default=1)
-    grid = place.subgridspec(max(len(strips[-2:]), 1), count, hspace=0.35, wspace=0.04)
-    for row, strip in enumerate(strips[-2:]):
+    grid = place.subgridspec(max(len(surest), 1), count, hspace=0.35, wspace=0.04)
+    for row, strip in enumerate(surest):
         for column, (number, crop) in enumerate(zip(strip.numbers, strip.crops, strict=True)):
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(_stretch(crop), cmap="gray")

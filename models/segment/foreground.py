@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from models.compiled import compiled
-from models.segment.layers import LOOSE, layered
+from models.segment.layers import FINEST_STEP_PX, LOOSE, layered
 from models.segment.measure import levels
 from models.segment.recipe import Recipe
 from models.segment.split import split
@@ -115,7 +115,7 @@ def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, F
     root, area = levels(spots, count, height, recipe.level, typical / 2)
     least, certainty = _thresholds(root**2, root**2 * np.minimum(area, typical), floor, recipe)
     fine = blurred(above, recipe.fine * diameter_px)
-    if recipe.step == 0:
+    if recipe.step == 0 or diameter_px < FINEST_STEP_PX:
         return _reach(fine, base, spots, step, least), certainty
     loose = _reach(fine, base, spots, step, np.maximum(np.float32(LOOSE) * least, np.float32(floor)))
     parted, origin = layered(loose, fine, base, least, diameter_px, recipe)

@@ -30,6 +30,8 @@ FREE = (0.5, 0.3)
 nuclei overlap has not."""
 LIKELY = 0.7
 """Outlines whose parts differ on average by less than this share of the contrast are not looked into."""
+FINEST_STEP_PX = 12.0
+"""In cells smaller than this every blurred spot has a bright core and a dim rim: a step says nothing."""
 SMALLEST_REST = 0.25
 """The dim part must be at least so large."""
 
