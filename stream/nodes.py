@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ def run_node(name: str, config: Configuration, run_dir: Path, base: Path, report
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     _end_with_parent(stop)
     log_to(run_dir, name)
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # stages run side by side; more threads would only take turns
 
     def report(word: str, detail: Any) -> None:
         try:

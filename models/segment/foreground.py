@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 
 from models.compiled import compiled
-from models.segment.layers import FINEST_STEP_PX, LOOSE, layered
+from models.segment.layers import FINEST_STEP_PX, LOOSE, layered, reach
 from models.segment.measure import levels
 from models.segment.recipe import Recipe
 from models.segment.split import split
 from stream.cells import Floats, Ints
 
-cv2.setNumThreads(1)  # stages run side by side, each on a thread of its own; more would only take turns
 SAMPLE = 4
 """Statistics of the background look at every fourth pixel along both axes."""
 FINEST_BLUR_PX = 1.5
@@ -69,21 +68,6 @@ def _heights(image: Floats, base: float, floor: float) -> Floats:
     return height
 
 
-@compiled
-def _reach(image: Floats, base: float, spots: Ints, step: int, least: Floats) -> Ints:
-    """Keep of every spot (found on a copy reduced by ``step``) what is above its own threshold, a contrast."""
-    rows, columns = image.shape
-    reach = np.zeros(image.shape, np.int32)
-    last = spots.shape[1] - 1
-    for y in range(rows):
-        line = spots[min(y // step, spots.shape[0] - 1)]
-        for x in range(columns):
-            spot = line[min(x // step, last)]
-            if spot and image[y, x] - base > least[spot]:
-                reach[y, x] = spot
-    return reach
-
-
 def _coarse(above: Floats, sigma_px: float) -> tuple[Floats, int]:
     """Smooth, on a reduced copy where the blur leaves nothing that it would lose; return it and the reduction."""
     step = max(1, int(sigma_px / FINEST_BLUR_PX))
@@ -116,9 +100,11 @@ def outlines(image: Floats, diameter_px: float, recipe: Recipe) -> tuple[Ints, F
     least, certainty = _thresholds(root**2, root**2 * np.minimum(area, typical), floor, recipe)
     fine = blurred(above, recipe.fine * diameter_px)
     if recipe.step == 0 or diameter_px < FINEST_STEP_PX:
-        return _reach(fine, base, spots, step, least), certainty
-    loose = _reach(fine, base, spots, step, np.maximum(np.float32(LOOSE) * least, np.float32(floor)))
-    parted, origin = layered(loose, fine, base, least, diameter_px, recipe)
+        return reach(fine, base, spots, step, least), certainty
+    loosely = np.maximum(np.float32(LOOSE) * least, np.float32(floor))
+    parted, origin = layered(
+        reach(fine, base, spots, step, least), fine, base, spots, step, loosely, diameter_px, recipe
+    )
     return parted, certainty[origin]
 
 

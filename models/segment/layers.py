@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import compiled
-from models.segment.measure import Doubles, levels
+from models.segment.measure import Doubles, levels, sums
 from models.segment.recipe import Recipe
 from stream.cells import Floats, Ints
 
@@ -37,6 +37,24 @@ SMALLEST_REST = 0.25
 
 
 @compiled
+def reach(image: Floats, base: float, spots: Ints, step: int, least: Floats, stride: int = 1) -> Ints:
+    """Keep of every spot (found on a copy reduced by ``step``) what is above its own threshold, a contrast.
+
+    ``image`` may hold every ``stride``-th pixel along both axes only.
+    """
+    rows, columns = image.shape
+    kept = np.zeros(image.shape, np.int32)
+    place = np.minimum(np.arange(columns) * stride // step, spots.shape[1] - 1)
+    for y in range(rows):
+        line = spots[min(y * stride // step, spots.shape[0] - 1)]
+        for x in range(columns):
+            spot = line[place[x]]
+            if spot and image[y, x] - base > least[spot]:
+                kept[y, x] = spot
+    return kept
+
+
+@compiled
 def _core(loose: Ints, image: Floats, base: float, bright: Floats) -> NDArray[np.uint8]:
     """Return 1 where a spot is brighter than its own ``bright``, a contrast."""
     core = np.zeros(loose.shape, np.uint8)
@@ -49,73 +67,85 @@ def _core(loose: Ints, image: Floats, base: float, bright: Floats) -> NDArray[np
 
 
 @compiled
-def _tighten(
-    loose: Ints, image: Floats, base: float, least: Floats, core: NDArray[np.uint8], near: NDArray[np.uint8]
-) -> tuple[Ints, Doubles, Ints]:
-    """Keep what is above the thresholds; sum pixels and contrast of each loose outline's chromatin and rest; box it."""
-    rows, columns = loose.shape
-    tight = np.zeros(loose.shape, np.int32)
-    part = np.zeros((least.size, 4))
-    boxes = np.zeros((least.size, 4), np.int32)
-    boxes[:, 0], boxes[:, 1] = rows, columns
-    for y in range(rows):
-        for x in range(columns):
-            k = loose[y, x]
-            if k == 0:
-                continue
-            height = image[y, x] - base
-            if height > least[k]:
-                tight[y, x] = k
-            b = boxes[k]
-            b[0], b[1] = min(b[0], y), min(b[1], x)
-            b[2], b[3] = max(b[2], y + 1), max(b[3], x + 1)
-            if core[y, x]:
-                part[k, 0] += 1
-                part[k, 1] += height
-            elif near[y, x] == 0:
-                part[k, 2] += 1
-                part[k, 3] += height
-    return tight, part, boxes
+def _parts(
+    loose: Ints, image: Floats, base: float, count: int, core: NDArray[np.uint8], near: NDArray[np.uint8]
+) -> Doubles:
+    """Return pixels and contrast of each outline's chromatin, and of its rest, ``(count + 1, 4)``."""
+    part = np.zeros((count + 1, 4))
+    spots, values, cores, nears = loose.ravel(), image.ravel(), core.ravel(), near.ravel()
+    for i in range(spots.size):
+        k = spots[i]
+        if k and cores[i]:
+            part[k, 0] += 1
+            part[k, 1] += values[i] - base
+        elif k and nears[i] == 0:
+            part[k, 2] += 1
+            part[k, 3] += values[i] - base
+    return part
 
 
 def layered(
-    loose: Ints, image: Floats, base: float, least: Floats, diameter_px: float, recipe: Recipe
+    tight: Ints, image: Floats, base: float, spots: Ints, step: int, loosely: Floats, diameter_px: float, recipe: Recipe
 ) -> tuple[Ints, Ints]:
-    """Tighten loose outlines and part those that hold bright chromatin beside a dim cell.
+    """Part outlines that hold bright chromatin beside a dim cell; which ones may is judged on every second pixel.
 
     Parameters
     ----------
-    loose : (y, x)
-        Outlines at :data:`LOOSE` of their thresholds.
+    tight : (y, x)
+        Outlines at their spots' own thresholds; changed in place.
     image, base
         What the outlines were drawn on, and its background.
-    least : (count + 1,)
-        Each spot's threshold, a contrast.
+    spots, step
+        The spots, on a copy reduced by ``step``.
+    loosely : (count + 1,)
+        :data:`LOOSE` thresholds, contrasts; infinite where a spot is no cell.
 
     Returns
     -------
-    spots, origin
+    labels, origin
         Labels ``(y, x)``; the old label of each, ``(new count + 1,)``.
     """
-    typical = np.pi / 4 * diameter_px**2
-    small = np.ascontiguousarray(loose[::2, ::2])
-    top, _ = levels(small, len(least) - 1, np.ascontiguousarray(image[::2, ::2]) - np.float32(base), 1.0,
-                    CORE[0] * typical / 2)  # fmt: skip
-    core = _core(loose, image, base, recipe.step * top)
-    radius = max(1, round(GLARE * diameter_px))
-    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    near = np.asarray(cv2.dilate(core, ball), np.uint8)
-    spots, part, boxes = _tighten(loose, image, base, least, core, near)
+    typical, count = np.pi / 4 * diameter_px**2, len(loosely) - 1
+    half = np.ascontiguousarray(image[::2, ::2])
+    loose = reach(half, base, spots, step, loosely, 2)
+    top, _ = levels(loose, count, half - np.float32(base), 1.0, CORE[0] * typical / 2)
+    least_bright = recipe.step * top
+    core = _core(loose, half, base, least_bright)
+    near = np.asarray(cv2.dilate(core, _ball(GLARE * diameter_px / 2)), np.uint8)
+    part = 4 * _parts(loose, half, base, count, core, near)
     bright, rest = part[:, 0], part[:, 2]
-    likely = (bright >= CORE[0] * typical) & (rest >= SMALLEST_REST * typical) & np.isfinite(least)
+    likely = (bright >= CORE[0] * typical) & (rest >= SMALLEST_REST * typical) & np.isfinite(loosely)
     likely &= part[:, 1] * rest > LIKELY * CONTRAST * part[:, 3] * bright
-    origin = list(range(len(least)))
+    origin = list(range(count + 1))
+    boxes = sums(loose, count)[1]
     for k in np.flatnonzero(likely):
-        y0, x0, y1, x1 = (int(v) for v in boxes[k])
-        here = slice(y0, y1), slice(x0, x1)
-        _part(spots[here], loose[here] == k, core[here], near[here], int(k), origin, ball, typical,
-              image[here] - np.float32(base), recipe.cut)  # fmt: skip
-    return spots, np.array(origin, np.int32)
+        here = _box(boxes[k], image.shape)
+        height = np.ascontiguousarray(image[here]) - np.float32(base)
+        names = _names(spots, step, here)
+        inside = (names == k) & (height > loosely[k])
+        bright_here = ((height > loosely[names]) & (height > least_bright[names])).astype(np.uint8)
+        ball = _ball(GLARE * diameter_px)
+        near_here = np.asarray(cv2.dilate(bright_here, ball), np.uint8)
+        _part(tight[here], inside, bright_here, near_here, int(k), origin, ball, typical, height, recipe.cut)
+    return tight, np.array(origin, np.int32)
+
+
+def _ball(radius_px: float) -> NDArray[np.uint8]:
+    radius = max(1, round(radius_px))
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
+
+
+def _box(box: Ints, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return where a box of every second pixel lies in the whole image, a pixel wider."""
+    y0, x0, y1, x1 = (2 * int(v) for v in box)
+    return slice(max(y0 - 2, 0), min(y1 + 2, shape[0])), slice(max(x0 - 2, 0), min(x1 + 2, shape[1]))
+
+
+def _names(spots: Ints, step: int, here: tuple[slice, slice]) -> Ints:
+    """Return the spots of a part of the whole image."""
+    rows = np.minimum(np.arange(here[0].start, here[0].stop) // step, spots.shape[0] - 1)
+    columns = np.minimum(np.arange(here[1].start, here[1].stop) // step, spots.shape[1] - 1)
+    return np.asarray(spots[np.ix_(rows, columns)])
 
 
 def _part(spots: Ints, inside: NDArray[np.bool_], core: NDArray[np.uint8], near: NDArray[np.uint8], k: int,
