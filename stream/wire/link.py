@@ -93,6 +93,8 @@ def new_socket(
     made.setsockopt(zmq.RCVHWM, 0)
     made.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
     made.setsockopt(zmq.HEARTBEAT_TIMEOUT, heartbeat_timeout_ms)
+    # A ping cannot be sent behind data that the peer does not take: then the kernel's own patience must end the link.
+    made.setsockopt(zmq.TCP_MAXRT, heartbeat_timeout_ms)
     if kind == zmq.ROUTER:
         made.setsockopt(zmq.ROUTER_MANDATORY, 1)
         made.setsockopt(zmq.MAXMSGSIZE, SMALL_BYTES)

@@ -123,7 +123,8 @@ def test_a_stopped_consumer_is_forgotten_and_costs_the_others_nothing(start: Sta
         for seq in range(1, 40):
             publisher.send(encode_frame(frame(seq)))
         assert seqs([following(quick) for _ in range(40)]) == list(range(40))
-        assert publisher.wait_until(lambda names: names == {"quick"}, WAIT_S)
+        forgotten = publisher.wait_until(lambda names: names == {"quick"}, WAIT_S)
+        assert forgotten, publisher.consumers
         gone = REGISTRY.get_sample_value("cytoloop_frames_lost_total", {"stage": "wire:viewer", "reason": "gone"})
         assert gone in (39, 40)  # the credit for the first may have been under way
         viewer.send_signal(signal.SIGCONT)
