@@ -86,7 +86,7 @@ class Desk:
         self._open: dict[str, _Pending] = {}
         self._at_um = (0.0, 0.0, 0.0)
         self._closed_to_feedback = ""
-        self._closed = False
+        self._closed = self._stopped = False
         self._thread = threading.Thread(target=self._apply_all, name="desk", daemon=True)
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class Desk:
         self._closed_to_feedback = reason
 
     def close(self) -> None:
-        """Stop applying; what is waiting is answered as failed, and what still arrives is refused."""
+        """Stop applying; what is waiting, or still arrives, is refused."""
         with self._lock:
             self._closed = True
         self._waiting.put((-_URGENT - 1, next(self._order), None))
@@ -156,7 +156,7 @@ class Desk:
             if pending.readback is not None:
                 self._applied(pending, None)
             else:
-                self._finish(pending, AckState.FAILED, "the run ended before the command's turn")
+                self._finish(pending, AckState.REFUSED, "the run ended before the command's turn")
 
     def _supersede(self, command: Command) -> None:
         """Mark waiting commands that this one makes pointless; the applying thread answers them."""
@@ -184,6 +184,9 @@ class Desk:
         if pending.superseded:
             self._finish(pending, AckState.SUPERSEDED, "a newer command of the same kind arrived first")
             return
+        if self._stopped and not isinstance(command.action, Stop):
+            self._finish(pending, AckState.REFUSED, "the run was stopped before the command's turn")
+            return
         if self._closed_to_feedback and command.cause.origin not in ("operator", "rig"):
             self._finish(pending, AckState.REFUSED, self._closed_to_feedback)
             return
@@ -201,6 +204,7 @@ class Desk:
     def _drive(self, pending: _Pending) -> None:
         begun_ns = self._clock()
         readback = self._driver.apply(pending.command)
+        self._stopped = self._stopped or isinstance(pending.command.action, Stop)
         pending.applied_ns = self._clock()
         self._note_change(pending.command)
         total_ms = (pending.applied_ns - pending.received_ns) / 1e6
