@@ -6,6 +6,7 @@
     ├── ConfigError        a configuration or policy file says something that cannot be meant
     ├── FrameError         a frame whose pixels, shape or geometry cannot be true
     ├── StageError         a stage of the chain was given, or made, something impossible
+    │   └── RuntimeUnavailable  a network's runtime that was asked for cannot be used here, or computes wrongly
     ├── DriverError        a device or a source failed
     │   ├── Refused        a command that this driver cannot honour now; the message is the reason
     │   └── SourceError    a recording that cannot be read
@@ -35,6 +36,10 @@ class FrameError(CytoloopError):
 
 class StageError(CytoloopError):
     """A stage of the chain was given, or made, something impossible."""
+
+
+class RuntimeUnavailable(StageError):
+    """A network's runtime that was asked for cannot be used here, or computes wrongly; the message says what to do."""
 
 
 class DriverError(CytoloopError):

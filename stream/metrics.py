@@ -49,6 +49,12 @@ FALLBACKS = Counter(
     "cytoloop_base_plan_returns", "Times the rig fell back to its base plan", ["reason"], registry=REGISTRY
 )
 CELLS_ALIVE = Gauge("cytoloop_cells_alive", "Cells in the newest decided frame", ["field"], registry=REGISTRY)
+RUNTIME = Gauge(
+    "cytoloop_runtime_info",
+    "1 for each network that was opened: what runs it and why",
+    ["model", "runtime", "precision", "reason"],
+    registry=REGISTRY,
+)
 BUILD = Info("cytoloop_build", "Versions", registry=REGISTRY)
 
 
