@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import zoo
+from models.zoo import stored
 from models.zoo.card import Card, Data, Figure, Training, sha256
-from stream.errors import StageError
+from stream.errors import RuntimeUnavailable, StageError
 
 if TYPE_CHECKING:
     from models.nets.cellnet import CellNet
 
-Arrays = Mapping[str, NDArray[np.float32]]
 MOST_BYTES = 8_000_000
 """A shipped file is smaller."""
-CHECK_PX = 96
-"""Side of the stored check images of a cell network."""
 
 
 def pack(
@@ -36,7 +34,7 @@ def pack(
     intended_use: str,
     figures: Sequence[Figure] = (),
     calibration: str = "",
-    inputs: Arrays | None = None,
+    inputs: stored.Arrays | None = None,
     folder: Path = zoo.HERE,
 ) -> Card:
     """Write a network's files into the zoo and return its card.
@@ -44,8 +42,8 @@ def pack(
     Parameters
     ----------
     source
-        A network; a checkpoint that :func:`models.nets.checkpoint.read` reads; or ``NAME.onnx`` with ``NAME.fp16.onnx``
-        beside it. Cell networks name themselves in their table, others are named by their file.
+        A network; the file of one that training kept (``best.pt``); or ``NAME.onnx`` with ``NAME.fp16.onnx`` beside it.
+        Cell networks name themselves in their table, others are named by their file.
     inputs
         What the stored outputs are made from, by the name of the graph's input, sides at most 128; None: a small scene
         of cells, for a cell network.
@@ -53,10 +51,11 @@ def pack(
     Raises
     ------
     StageError
-        A file is missing, not ours or of 8 MB and more.
+        A file is missing, not ours or of 8 MB and more, or the two precisions are not the same network.
     """
     model = _written(source, folder)
-    write_check(model, check_inputs(zoo.spec(model).kind) if inputs is None else inputs)
+    stored.write(model, stored.cell_inputs(zoo.spec(model).kind) if inputs is None else inputs, zoo.stored_check(model))
+    check_half(model)
     files = [model, zoo.half(model)]
     for file in files:
         if file.stat().st_size >= MOST_BYTES:
@@ -70,55 +69,62 @@ def pack(
     return card
 
 
-def check_inputs(kind: str) -> dict[str, NDArray[np.float32]]:
-    """Return two small frames of cells with their levels, as a cell network takes them."""
-    from models.normalise import levels
-    from models.spec import NORMALISATIONS
-    from models.zoo.scene import scene
+def read_checkpoint(path: Path) -> CellNet:
+    """Return the network that training kept. Raises StageError for a file that is missing, torn or not ours."""
+    from models.train.fit import load_net
 
-    frames = scene(kind, CHECK_PX, object_px=26.0, seed=7)
-    pairs = np.array([levels(frame, NORMALISATIONS[kind]) for frame in frames], np.float32)  # type: ignore[index]
-    return {"frames": frames[None], "offset": pairs[None, :, 0].copy(), "scale": pairs[None, :, 1].copy()}
-
-
-def write_check(model: Path, inputs: Arrays) -> Path:
-    """Store inputs and the outputs that onnxruntime gives for them in float32, as ``in_NAME`` and ``out_NAME``."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    wanted = [one.name for one in session.get_inputs()]
-    if sorted(wanted) != sorted(inputs):
-        raise StageError(f"{model}: takes {', '.join(wanted)}; inputs were given for {', '.join(inputs) or 'none'}")
-    given = {name: np.ascontiguousarray(inputs[name], np.float32) for name in wanted}
-    made = session.run(None, given)
-    arrays: dict[str, Any] = {f"in_{name}": array for name, array in given.items()}
-    arrays |= {f"out_{one.name}": array for one, array in zip(session.get_outputs(), made, strict=True)}
-    path = zoo.stored_check(model)
-    np.savez_compressed(path, **arrays)
-    return path
+    try:
+        return load_net(path)
+    except OSError as error:
+        raise StageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise StageError(f"{path}: not a network that training kept, as best.pt ({reason})") from error
 
 
-def _written(source: CellNet | Path, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(source, Path) and source.suffix == ".onnx":
-        target = folder / source.name
-        for file in (source, zoo.half(source)):
-            if not file.is_file():
-                raise StageError(f"{file}: there is no such file; a network is packed with both of its files")
-            if file.resolve() != (folder / file.name).resolve():
-                shutil.copyfile(file, folder / file.name)
-        return target
-    from models.nets.checkpoint import read
+def export_both(net: CellNet, folder: Path) -> Path:
+    """Write ``NAME.onnx`` and ``NAME.fp16.onnx`` into a folder and return the first."""
     from models.nets.export import export
 
-    net = read(source) if isinstance(source, Path) else source
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{net.spec.name}.onnx"
     export(net, target)
     export(net, zoo.half(target), half=True)
     return target
 
 
+def check_half(model: Path) -> None:
+    """Run the half-precision file on the stored inputs. Raises StageError where it is further off than rounding."""
+    from models.runtime.onnxruntime import open_onnxruntime
+    from models.runtime.selfcheck import compare
+
+    inputs, wanted = stored.read(zoo.stored_check(model))
+    session = open_onnxruntime(zoo.half(model), {name: array.shape for name, array in inputs.items()}, "fp32")
+    session.precision = "fp16"
+    try:
+        compare(session.run(*inputs.values()), list(wanted.values()), session)
+    except RuntimeUnavailable as error:
+        raise StageError(f"{zoo.half(model)} is not the same network: {error}") from error
+    finally:
+        session.close()
+
+
+def _written(source: CellNet | Path, folder: Path) -> Path:
+    if not isinstance(source, Path):
+        return export_both(source, folder)
+    if source.suffix != ".onnx":
+        return export_both(read_checkpoint(source), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (source, zoo.half(source)):
+        if not file.is_file():
+            raise StageError(f"{file}: there is no such file; a network is packed with both of its files")
+        if file.resolve() != (folder / file.name).resolve():
+            shutil.copyfile(file, folder / file.name)
+    return folder / source.name
+
+
 def _described(model: Path) -> dict[str, Any]:
+    """Return what a network's own table says for its card."""
     if zoo.task_of(model) != zoo.CELLS:
         return {"kind": zoo.task_of(model), "speed": "quality"}
     spec = zoo.spec(model)
@@ -126,8 +132,9 @@ def _described(model: Path) -> dict[str, Any]:
 
 
 def _parameters(model: Path) -> int:
-    """Return how many weights the graph holds."""
+    """Return how many weights the graph holds; shapes and scalars of the graph itself are none."""
     import onnx
 
-    graph = onnx.load(model).graph
-    return sum(int(np.prod(tensor.dims)) for tensor in graph.initializer if len(tensor.dims))
+    weights = onnx.TensorProto.FLOAT
+    initializers = onnx.load(model).graph.initializer
+    return sum(int(np.prod(one.dims)) for one in initializers if one.data_type == weights and one.dims)

@@ -1,0 +1,55 @@
+"""Inputs and reference outputs stored beside a network, so that any machine can tell whether it computes rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.normalise import levels
+from models.spec import NORMALISATIONS, Kind
+from models.zoo.scene import scene
+from stream.errors import StageError
+
+Arrays = Mapping[str, NDArray[np.float32]]
+SIDE_PX = 96
+OBJECT_PX = 26.0
+SEED = 7
+
+
+def cell_inputs(kind: Kind, side_px: int = SIDE_PX, object_px: float = OBJECT_PX) -> dict[str, NDArray[np.float32]]:
+    """Return two drawn frames with their levels, as a cell network takes them."""
+    frames = scene(kind, side_px, object_px=object_px, seed=SEED)
+    pairs = np.array([levels(frame, NORMALISATIONS[kind]) for frame in frames], np.float32)
+    return {"frames": frames[None], "offset": pairs[None, :, 0].copy(), "scale": pairs[None, :, 1].copy()}
+
+
+def write(model: Path, inputs: Arrays, path: Path) -> None:
+    """Store inputs and the outputs that onnxruntime gives for them in float32, as ``in_NAME`` and ``out_NAME``."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    wanted = [one.name for one in session.get_inputs()]
+    if sorted(wanted) != sorted(inputs):
+        raise StageError(f"{model}: takes {', '.join(wanted)}; inputs were given for {', '.join(inputs) or 'none'}")
+    given = {name: np.ascontiguousarray(inputs[name], np.float32) for name in wanted}
+    arrays: dict[str, Any] = {f"in_{name}": array for name, array in given.items()}
+    made = session.run(None, given)
+    arrays |= {f"out_{one.name}": array for one, array in zip(session.get_outputs(), made, strict=True)}
+    np.savez_compressed(path, **arrays)
+
+
+def read(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return the stored inputs and outputs by name, each in the network's order. Raises StageError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            inputs = {name[3:]: file[name] for name in file.files if name.startswith("in_")}
+            outputs = {name[4:]: file[name] for name in file.files if name.startswith("out_")}
+    except (OSError, ValueError, EOFError) as error:
+        raise StageError(f"{path}: no stored check ({error}); pack the model again") from error
+    if not inputs or not outputs:
+        raise StageError(f"{path}: no stored check: it holds no inputs and outputs; pack the model again")
+    return inputs, outputs
