@@ -6,6 +6,8 @@ pixels; skips are added, not concatenated; BatchNorm folds into the convolutions
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,12 @@ from models.spec import NetSpec
 KNEE = 0.2
 """Where the compressed look bends: dim cells lie below it. A soft sign, because asinh is slow in some runtimes."""
 LINEAR_RANGE = (-2.0, 4.0)
+OFFSET_UNIT_PX = 8.0
+"""What an offset of one means inside the network, so that every plane learns at the same pace."""
+
+
+def _is_offset(name: str) -> bool:
+    return name.startswith(("own", "previous"))
 
 
 class Block(nn.Module):
@@ -47,10 +55,13 @@ class CellNet(nn.Module):
         self.linear = nn.Conv2d(planes, widths[0], 3, padding=1)
         self.dim = nn.Conv2d(planes, widths[0], 3, padding=1, bias=False)
         self.down = nn.ModuleList(Block(a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
-        self.across = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.across = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Block(a, a) for a in widths[:-1])
         self.foreground = nn.Conv2d(widths[0], spec.stride**2, 3, padding=1)
         self.maps = nn.Conv2d(widths[0], max(len(spec.channels), 1), 3, padding=1)
+        unit = [OFFSET_UNIT_PX if _is_offset(name) else 1.0 for name in spec.channels or ("none",)]
+        self.unit: Tensor
+        self.register_buffer("unit", torch.tensor(unit).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, frames: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``foreground`` and ``maps``."""
@@ -63,7 +74,7 @@ class CellNet(nn.Module):
         for level in range(len(self.up) - 1, -1, -1):
             x = nn.functional.interpolate(self.across[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](x + skips[level])
-        foreground, maps = nn.functional.pixel_shuffle(self.foreground(x), self.spec.stride), self.maps(x)
+        foreground, maps = nn.functional.pixel_shuffle(self.foreground(x), self.spec.stride), self.maps(x) * self.unit
         if self.spec.stride > 2:
             maps = nn.functional.interpolate(maps, scale_factor=self.spec.stride / 2, mode="nearest")
         if self.training:
@@ -82,5 +93,5 @@ class CellNet(nn.Module):
         planes = []
         for i, name in enumerate(self.spec.channels):
             plane = maps[:, i : i + 1]
-            planes.append(plane if name.startswith(("own", "previous")) else torch.sigmoid(plane))
+            planes.append(plane if _is_offset(name) else torch.sigmoid(plane))
         return torch.cat(planes, 1)

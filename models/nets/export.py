@@ -23,7 +23,7 @@ def export(net: CellNet, path: Path, *, half: bool = False) -> None:
     half
         Weights and activations in float16 after a float32 normalisation; inputs and outputs stay float32.
     """
-    net = copy.deepcopy(net).eval().float()
+    net = copy.deepcopy(net).eval().float().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     shown: torch.nn.Module = _Half(net.half()) if half else net
     example = (torch.rand(1, 2, 128, 160), torch.zeros(1, 2), torch.ones(1, 2))
     batch = torch.export.Dim("n", min=1, max=64)

@@ -1,0 +1,1 @@
+"""Training the networks that ship: data, targets, augmentation, losses, fitting (extra ``[train]``)."""

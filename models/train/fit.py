@@ -1,0 +1,198 @@
+"""Fits a network: AdamW, a cosine, mixed precision, a running average of the weights, checkpoints and a log."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.nets.cellnet import CellNet
+from models.spec import NetSpec
+from models.train import batches
+from models.train.batches import Pool
+from models.train.losses import WEIGHTS, Batch, losses, total
+from models.train.settings import TrainSettings
+from stream.errors import StoreError
+
+WARM_SHARE = 0.04
+"""Of the steps, in which the learning rate rises."""
+CHECKPOINT = "checkpoint.pt"
+LOG = "metrics.csv"
+Report = Callable[[int, int, dict[str, float]], None]
+"""``report(step, steps, figures)``: called after every step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What a run gave: the averaged network at its best validation, and how it came about."""
+
+    net: CellNet
+    best_step: int
+    validation: dict[str, float]
+    steps: int
+    minutes: float
+
+
+class Fit:
+    """One training run in a folder; made anew with the same folder it goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    out
+        Gets ``checkpoint.pt`` every few minutes, ``metrics.csv``, and at the end ``best.pt``.
+    """
+
+    def __init__(self, settings: TrainSettings, pool: Pool, out: Path, device: str = "cpu") -> None:
+        torch.manual_seed(settings.seed)
+        self._settings, self._pool, self._out, self._device = settings, pool, out, device
+        self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average = copy.deepcopy(self._net)
+        self._best = copy.deepcopy(self._net)
+        self._best_figures: dict[str, float] = {"total": float("inf")}
+        self._best_step = self._step = 0
+        self._spent_s = 0.0
+        decayed = [p for p in self._net.parameters() if p.ndim > 1]
+        others = [p for p in self._net.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / CHECKPOINT).exists():
+            self._load(out / CHECKPOINT)
+
+    def run(self, report: Report = lambda step, steps, figures: None) -> Fitted:
+        """Train to the end. Raises StoreError when a checkpoint is of another run."""
+        settings = self._settings
+        held = batches.validation(self._pool, settings)
+        saved = time.monotonic()
+        last = saved
+        for batch in batches.training(self._pool, settings, self._step):
+            figures = self._learn(batch)
+            self._step += 1
+            now = time.monotonic()
+            self._spent_s, last = self._spent_s + now - last, now
+            over = self._spent_s > settings.minutes * 60
+            if self._step % settings.validate_every == 0 or self._step == settings.steps or over:
+                self._validate(held, figures)
+            if now - saved > settings.checkpoint_minutes * 60 or self._step == settings.steps:
+                self._save(self._out / CHECKPOINT)
+                saved = now
+            report(self._step, settings.steps, figures)
+            if over:
+                break
+        save_net(self._best, self._out / "best.pt")
+        return Fitted(self._best, self._best_step, self._best_figures, self._step, self._spent_s / 60)
+
+    def _rate(self) -> float:
+        done = max(self._step / self._settings.steps, self._spent_s / (self._settings.minutes * 60))
+        warm = min(1.0, (self._step + 1) / max(1.0, WARM_SHARE * self._settings.steps))
+        return self._settings.learning_rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * min(done, 1.0))))
+
+    def _learn(self, batch: Batch) -> dict[str, float]:
+        rate = self._rate()
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._net.train()
+        found = self._losses(self._net, batch)
+        loss = total(found)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
+        self._optimiser.step()
+        self._follow()
+        return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
+
+    def _losses(self, net: CellNet, batch: Batch) -> dict[str, torch.Tensor]:
+        there = {name: value.to(self._device) for name, value in batch.items()}
+        with torch.autocast(self._device, dtype=torch.bfloat16):
+            foreground, maps = net(there["frames"], there["offset"], there["scale"])
+        return losses(self._settings.spec, foreground.float(), maps.float(), there)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the averaged weights follow; early on they follow faster."""
+        keep = min(self._settings.average, (1 + self._step) / (10 + self._step))
+        for mine, new in zip(self._average.state_dict().values(), self._net.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(new, 1 - keep)
+            else:
+                mine.copy_(new)
+
+    @torch.no_grad()
+    def _validate(self, held: list[Batch], figures: dict[str, float]) -> None:
+        self._average.eval()
+        sums: dict[str, float] = {}
+        for batch in held:
+            with _logits(self._average):
+                for head, value in self._losses(self._average, batch).items():
+                    sums[head] = sums.get(head, 0.0) + float(value) / len(held)
+        score = {"total": sum(WEIGHTS[head] * value for head, value in sums.items()), **sums}
+        figures.update({f"held_{name}": value for name, value in score.items()})
+        if score["total"] < self._best_figures["total"]:
+            self._best, self._best_figures, self._best_step = copy.deepcopy(self._average), score, self._step
+        path = self._out / LOG
+        fresh = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(["step", "minutes", *figures])
+            writer.writerow([self._step, f"{self._spent_s / 60:.3f}", *(f"{value:.6g}" for value in figures.values())])
+
+    def _save(self, path: Path) -> None:
+        state = {
+            "settings": self._settings.model_dump_json(),
+            "net": self._net.state_dict(),
+            "average": self._average.state_dict(),
+            "best": self._best.state_dict(),
+            "best_step": self._best_step,
+            "best_figures": self._best_figures,
+            "optimiser": self._optimiser.state_dict(),
+            "step": self._step,
+            "spent_s": self._spent_s,
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def _load(self, path: Path) -> None:
+        state: dict[str, Any] = torch.load(path, map_location=self._device, weights_only=True)
+        if state["settings"] != self._settings.model_dump_json():
+            raise StoreError(f"{path} belongs to a run with other settings; give another --out, or remove it")
+        self._net.load_state_dict(state["net"])
+        self._average.load_state_dict(state["average"])
+        self._best.load_state_dict(state["best"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._best_step, self._best_figures = state["best_step"], state["best_figures"]
+        self._step, self._spent_s = state["step"], state["spent_s"]
+
+
+class _logits:
+    """Has an evaluating network return what it returns in training, with its running statistics."""
+
+    def __init__(self, net: CellNet) -> None:
+        self._net = net
+
+    def __enter__(self) -> None:
+        self._net.training = True
+
+    def __exit__(self, *error: object) -> None:
+        self._net.training = False
+
+
+def save_net(net: CellNet, path: Path) -> None:
+    """Write a network with its spec."""
+    torch.save({"spec": net.spec.to_json(), "net": net.state_dict()}, path)
+
+
+def load_net(path: Path) -> CellNet:
+    """Read what :func:`save_net` wrote; only tensors and text are accepted from the file."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    net = CellNet(NetSpec.from_json(state["spec"]))
+    net.load_state_dict(state["net"])
+    return net.eval()

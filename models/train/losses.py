@@ -1,0 +1,69 @@
+"""What is minimised: one term per head, each a mean over the pixels in which it means something."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.spec import NetSpec
+
+WEIGHTS = {"foreground": 1.0, "seed": 2.0, "own": 1.0, "previous": 1.5, "newborn": 4.0, "dividing": 4.0}
+OFFSET_UNIT_PX = 8.0
+"""Errors of offsets are counted in this."""
+FOCUS = 2.0
+RARE = 0.9
+"""Focal loss: how steeply easy pixels fade, and the share of the weight that positives have."""
+Batch = dict[str, Tensor]
+
+
+def losses(spec: NetSpec, foreground: Tensor, maps: Tensor, wanted: Batch) -> dict[str, Tensor]:
+    """Return the unweighted loss of each head.
+
+    Parameters
+    ----------
+    foreground, maps
+        A network's outputs in training mode: logits, and offsets in px.
+    wanted
+        The fields of :class:`models.train.sample.Sample`, stacked.
+    """
+    planes = {name: maps[:, i] for i, name in enumerate(spec.channels)}
+    weight, known = wanted["weight"], wanted["weight"][:, 1::2, 1::2]
+    found = {"foreground": _foreground(foreground[:, 0], wanted["foreground"], weight)}
+    if "seed" in spec.heads:
+        bump = F.binary_cross_entropy_with_logits(planes["seed"], wanted["seed"], reduction="none")
+        found["seed"] = _mean(bump * (1 + 9 * wanted["seed"]), known)
+    for head, mask in (("own", "cell"), ("previous", "moved")):
+        if head in spec.heads:
+            said = torch.stack([planes[f"{head}_y"], planes[f"{head}_x"]], 1)
+            away = F.smooth_l1_loss(said / OFFSET_UNIT_PX, wanted[head] / OFFSET_UNIT_PX, reduction="none", beta=0.1)
+            found[head] = _mean(away.sum(1), wanted[mask])
+    for head in ("newborn", "dividing"):
+        if head in spec.heads:
+            found[head] = _focal(planes[head], wanted[head], wanted["cell"])
+    return found
+
+
+def total(found: dict[str, Tensor]) -> Tensor:
+    """Return the weighted sum."""
+    return torch.stack([WEIGHTS[head] * value for head, value in found.items()]).sum()
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def _foreground(logit: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Cross entropy and one minus the Dice coefficient."""
+    entropy = _mean(F.binary_cross_entropy_with_logits(logit, wanted, reduction="none"), weight)
+    said = torch.sigmoid(logit) * weight
+    dice = (2 * (said * wanted).sum() + 1) / (said.sum() + (wanted * weight).sum() + 1)
+    return entropy + 1 - dice
+
+
+def _focal(logit: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Focal loss (Lin et al. 2017)."""
+    entropy = F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")
+    right = torch.exp(-entropy)
+    share = RARE * wanted + (1 - RARE) * (1 - wanted)
+    return _mean(share * (1 - right) ** FOCUS * entropy, weight)

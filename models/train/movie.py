@@ -1,0 +1,157 @@
+"""Training data in memory: movies with truth, and single images as movies of one frame.
+
+Read are Cell Tracking Challenge folders (``NN`` with ``NN_GT`` and ``NN_ST``; what ``cytoloop simulate`` writes is one)
+and folders with ``images`` and ``labels``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from models.segment.measure import sums
+from models.train.split import SHARE, is_validation
+from stream.errors import SourceError
+
+BORDER_PX = 25
+"""Cells nearer to the border may lack a label in Cell Tracking Challenge truth."""
+FEWEST_PX = 9
+
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cohort:
+    """The cells of one frame: ids ascending, centres ``(n, 2)`` px, whether each is drawn in the labels."""
+
+    label: Ints
+    centre_px: NDArray[np.float32]
+    drawn: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Movie:
+    """A sequence with truth.
+
+    Parameters
+    ----------
+    images, labels
+        One ``(y, x)`` array for each frame; labels are ids that are kept over time, 0 background.
+    cohorts
+        The cells of each frame.
+    tracks
+        id → (first frame, last frame, parent).
+    diameter_px
+        Median diameter of all cells.
+    unlabelled_border_px
+        Width of the edge in which unlabelled pixels say nothing.
+    validation_from_px
+        Column from which the field belongs to validation; 0: the whole movie, its width: none of it.
+    """
+
+    name: str
+    images: Sequence[NDArray[Any]]
+    labels: Sequence[Ints]
+    cohorts: Sequence[Cohort]
+    tracks: dict[int, tuple[int, int, int]]
+    diameter_px: float
+    unlabelled_border_px: int
+    validation_from_px: int
+    divisions: Sequence[tuple[int, int]] = field(default=())
+    """(frame, parent) of each division with two daughters or more."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
+    """Read a Cell Tracking Challenge sequence: computed masks, else full markers. Raises SourceError."""
+    truth = images.with_name(images.name + "_GT") / "TRA"
+    masks = images.with_name(images.name + "_ST") / "SEG"
+    files = {number(path): path for path in sorted(images.glob("*.tif"))}
+    if not files or not (truth / "man_track.txt").is_file():
+        raise SourceError(f"{images}: no numbered TIFFs, or no {truth}/man_track.txt beside them")
+    table = np.loadtxt(truth / "man_track.txt", dtype=int, ndmin=2)
+    first = min(files)
+    tracks = {int(a): (int(b) - first, int(e) - first, int(p)) for a, b, e, p in table}
+    pictures, labels, cohorts = [], [], []
+    drawn = {number(path): path for path in sorted(masks.glob("*.tif"))}
+    for frame, path in sorted(files.items()):
+        marks = tifffile.imread(_one(truth, frame)).astype(np.int32)
+        picture = tifffile.imread(path)
+        mask = tifffile.imread(drawn[frame]).astype(np.int32) if frame in drawn else marks
+        mask = np.where(np.isin(mask, list(tracks)), mask, 0).astype(np.int32)
+        pictures.append(picture)
+        labels.append(mask)
+        cohorts.append(_cohort(mask, marks))
+    width = pictures[0].shape[1]
+    edge = round(width * (1 - SHARE))
+    name = "/".join(images.parts[-2:])
+    return Movie(name, pictures, labels, cohorts, tracks, _diameter(labels), border_px, edge, _divisions(tracks))
+
+
+def read_pairs(folder: Path) -> Iterator[Movie]:
+    """Read a folder with ``images`` and ``labels`` of the same names: each a movie of one frame."""
+    paths = sorted((folder / "images").glob("*"))
+    if not paths:
+        raise SourceError(f"{folder}: no images; an image folder has 'images' and 'labels' with the same file names")
+    for path in paths:
+        picture = tifffile.imread(path)
+        mask = tifffile.imread(folder / "labels" / path.name).astype(np.int32)
+        if picture.ndim == 3:
+            picture = picture.mean(axis=-1).astype(picture.dtype)
+        if not mask.any():
+            continue
+        cohort = _cohort(mask, mask)
+        tracks = {int(label): (0, 0, 0) for label in cohort.label}
+        edge = 0 if is_validation(path.name) else picture.shape[1]
+        yield Movie(path.name, [picture], [mask], [cohort], tracks, _diameter([mask]), 0, edge)
+
+
+def number(path: Path) -> int:
+    """Return the number in a file's name. Raises SourceError where there is none."""
+    digits = re.findall(r"\d+", path.stem)
+    if not digits:
+        raise SourceError(f"{path}: no number in the file's name")
+    return int(digits[-1])
+
+
+def _one(folder: Path, frame: int) -> Path:
+    for path in folder.glob(f"man_track*{frame}.tif"):
+        if number(path) == frame:
+            return path
+    raise SourceError(f"{folder}: no markers of frame {frame}")
+
+
+def _cohort(mask: Ints, marks: Ints) -> Cohort:
+    from_mask, from_marks = _centres(mask), _centres(marks)
+    ids = np.array(sorted({*from_mask, *from_marks}), np.int32)
+    centre = np.array([from_mask.get(int(i), from_marks.get(int(i))) for i in ids], np.float32).reshape(-1, 2)
+    return Cohort(ids, centre, np.array([int(i) in from_mask for i in ids], np.bool_))
+
+
+def _centres(labels: Ints) -> dict[int, tuple[float, float]]:
+    total, _ = sums(np.ascontiguousarray(labels), int(labels.max(initial=0)))
+    known = np.nonzero(total[:, 0] >= FEWEST_PX)[0]
+    return {int(i): (total[i, 1] / total[i, 0], total[i, 2] / total[i, 0]) for i in known}
+
+
+def _diameter(labels: Sequence[Ints]) -> float:
+    areas = np.concatenate([np.bincount(one.ravel())[1:] for one in labels[:: max(1, len(labels) // 20)]])
+    areas = areas[areas >= FEWEST_PX]
+    return float(2 * np.sqrt(np.median(areas) / np.pi))
+
+
+def _divisions(tracks: dict[int, tuple[int, int, int]]) -> list[tuple[int, int]]:
+    births: dict[int, list[int]] = {}
+    for begin, _, parent in tracks.values():
+        if parent:
+            births.setdefault(parent, []).append(begin)
+    return sorted((min(frames), parent) for parent, frames in births.items() if len(frames) > 1)
