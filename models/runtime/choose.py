@@ -4,52 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from models.runtime.selfcheck import verify
+from models.runtime.face import Face, face
+from models.runtime.registry import REFERENCE, RUNTIMES, Runtime
+from models.runtime.selfcheck import Open, example, verify
 from models.runtime.session import Session, Shapes
 from models.runtime.shared import fingerprint
 from stream.errors import RuntimeUnavailable, StageError
 from stream.metrics import RUNTIME
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """One way to run a network; its packages are imported only when it is asked."""
-
-    unavailable: Callable[[], str]
-    open: Callable[[Path, Shapes, str, int], Session]
-    alone: Callable[[], str] = lambda: ""
-    """Why the automatic order passes it by though it works, "" if it does not."""
-
-
-def _openvino() -> Runtime:
-    from models.runtime import openvino
-
-    return Runtime(openvino.unavailable, openvino.open_openvino)
-
-
-def _onnxruntime() -> Runtime:
-    from models.runtime import onnxruntime
-
-    return Runtime(onnxruntime.unavailable, onnxruntime.open_onnxruntime)
-
-
-RUNTIMES: Mapping[str, Callable[[], Runtime]] = {
-    "openvino": _openvino,
-    "onnxruntime": _onnxruntime,
-}
-"""In the automatic order: the fastest first."""
 _VERIFIED: dict[tuple[str, str, str, int], str] = {}
 _CHECKING = threading.Lock()
 
 
 def available() -> Mapping[str, str]:
-    """Return for each runtime why it cannot be used here, "" if it can."""
+    """Return for each runtime why it cannot be used here, "" if it can be asked for."""
     return {name: runtime().unavailable() for name, runtime in RUNTIMES.items()}
 
 
@@ -58,33 +31,39 @@ def open_session(
 ) -> Session:
     """Return a network that is ready to run.
 
+    Each runtime computes a small picture first, which is compared with stored or reference outputs: once for each
+    model, runtime and precision of a process. One that is not installed, cannot take the model or computes wrongly is
+    passed by with its reason, or, if it was asked for by name, is an error.
+
     Parameters
     ----------
     model
         The fp32 file ``X.onnx``; ``X.fp16.onnx`` lies beside it for runtimes that want half precision, and
         ``X.check.npz`` with the outputs to compare with.
     shapes
-        Of every input, by name; sides are multiples of :data:`models.spec.MULTIPLE`.
+        Of every input, by name.
     runtime
-        ``auto``: the first of :data:`RUNTIMES` that works here and passes the self-check. A name: that one or an error.
+        ``auto``: the first of :data:`models.runtime.registry.RUNTIMES` that works here; or a name of these.
     precision
-        ``auto``, ``bf16``, ``fp16`` or ``fp32``.
+        ``auto``: the fastest that the runtime computes in here; or ``bf16``, ``fp16``, ``fp32``.
     threads
         On the CPU, for all sessions of this model and these shapes together. 0: all cores.
 
     Raises
     ------
     RuntimeUnavailable
-        The runtime or precision asked for, or every runtime, cannot be used or computes wrongly.
+        What was asked for cannot be used here; for ``auto``: nothing can.
     StageError
-        The model is missing, or the shapes are not its inputs.
+        The model is missing or torn, or the shapes are not its inputs'.
     """
     if not model.is_file():
         raise StageError(f"no network at {model}; cytoloop models list shows those that are installed")
+    known = face(model)
+    opening = _Opening(model, known, known.ordered(shapes), precision, threads)
     if runtime == "auto":
-        session = _first(model, shapes, precision, threads)
+        session = opening.first()
     elif runtime in RUNTIMES:
-        session = _opened(runtime, model, shapes, precision, threads)
+        session = opening.one(runtime)
         session.reason = f"asked for; {session.reason}"
     else:
         raise RuntimeUnavailable(f"no runtime is called '{runtime}'; known: auto, {', '.join(RUNTIMES)}")
@@ -93,41 +72,59 @@ def open_session(
     return session
 
 
-def _first(model: Path, shapes: Shapes, precision: str, threads: int) -> Session:
-    passed: list[str] = []
-    for name in RUNTIMES:
+class _Opening:
+    """What is opened, for one runtime after the other."""
+
+    def __init__(self, model: Path, known: Face, shapes: Shapes, precision: str, threads: int) -> None:
+        self._model, self._face, self._shapes = model, known, shapes
+        self._precision, self._threads = precision, threads
+
+    def first(self) -> Session:
+        """Return the first runtime that works, with why those before it do not."""
+        passed: list[str] = []
+        for name, runtime in RUNTIMES.items():
+            if why := runtime().not_automatic():
+                passed.append(f"{name}: {why}")
+                continue
+            try:
+                session = self.one(name)
+            except RuntimeUnavailable as error:
+                passed.append(f"{name}: {error}")
+                continue
+            session.reason = "; not ".join([f"first that works here; {session.reason}", *passed])
+            return session
+        raise RuntimeUnavailable(f"no runtime can run {self._model.name} here: {'; '.join(passed)}")
+
+    def one(self, name: str) -> Session:
+        """Return a verified session of one runtime; its reason says what was compared."""
+        runtime = RUNTIMES[name]()
+        if why := runtime.unavailable():
+            raise RuntimeUnavailable(f"{name} cannot be used here: {why}")
         try:
-            session = _opened(name, model, shapes, precision, threads)
-        except RuntimeUnavailable as error:
-            passed.append(f"{name}: {error}")
-            continue
-        before = f"; not {'; not '.join(passed)}" if passed else ""
-        session.reason = f"first that works here; {session.reason}{before}"
+            session = self._open(runtime, self._precision, self._shapes)
+            session.reason = self._verified(name, runtime, session.precision)
+        except RuntimeUnavailable:
+            raise
+        except Exception as error:  # a vendor's library may raise anything about a model or a machine that it dislikes
+            LOG.warning("%s cannot run %s", name, self._model.name, exc_info=True)
+            raise RuntimeUnavailable(
+                f"{name} cannot run {self._model.name}: {type(error).__name__}: {error}; choose another runtime"
+            ) from error
         return session
-    raise RuntimeUnavailable(f"no runtime can run {model.name} here: {'; '.join(passed)}")
 
+    def _verified(self, name: str, runtime: Runtime, precision: str) -> str:
+        """Compare, once in a process."""
+        key = (name, fingerprint(self._model), precision, self._threads)
+        with _CHECKING:
+            if key not in _VERIFIED:
+                shown = example(self._model, self._face, self._shapes, self._reference(name))
+                _VERIFIED[key] = verify(partial(self._open, runtime, precision), self._face, shown)
+            return _VERIFIED[key]
 
-def _opened(name: str, model: Path, shapes: Shapes, precision: str, threads: int) -> Session:
-    """Open and verify one runtime; :class:`Session.reason` says what was compared."""
-    runtime = RUNTIMES[name]()
-    if why := runtime.unavailable():
-        raise RuntimeUnavailable(why)
-    session = runtime.open(model, shapes, precision, threads)
-    session.reason = _verified(name, runtime, model, shapes, session.precision, threads)
-    return session
+    def _reference(self, name: str) -> Open | None:
+        """Return what opens the reference runtime, None if it is itself under test or not installed."""
+        reference = RUNTIMES[REFERENCE]()
+        return None if name == REFERENCE or reference.unavailable() else partial(self._open, reference, "fp32")
 
-
-def _verified(name: str, runtime: Runtime, model: Path, shapes: Shapes, precision: str, threads: int) -> str:
-    """Compare once per process, model, runtime and precision."""
-    key = (name, fingerprint(model), precision, threads)
-    with _CHECKING:
-        if key not in _VERIFIED:
-            reference = RUNTIMES["onnxruntime"]()
-            usable = name != "onnxruntime" and not reference.unavailable()
-            _VERIFIED[key] = verify(
-                model,
-                lambda small: runtime.open(model, small, precision, threads),
-                shapes,
-                (lambda small: reference.open(model, small, "fp32", threads)) if usable else None,
-            )
-        return _VERIFIED[key]
+    def _open(self, runtime: Runtime, precision: str, shapes: Shapes) -> Session:
+        return runtime.open(self._model, shapes, precision, self._threads)

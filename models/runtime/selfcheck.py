@@ -2,141 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from models.runtime.face import Face
+from models.runtime.registry import REFERENCE
 from models.runtime.session import Floats, Session, Shapes
-from models.spec import MULTIPLE
 from stream.errors import RuntimeUnavailable, StageError
 
 SIDE_PX = 128
-"""Of the picture that is compared: some cells of the usual size fit in."""
+"""Of the picture that is compared where none is stored: some cells of the usual size fit in."""
 PEDESTAL = 32768.0
-"""Counts that some cameras add to every pixel, and that lower precisions cannot hold beside a cell's contrast."""
+"""Counts that some cameras add to every pixel: beside them, a lower precision cannot hold a cell's contrast."""
+LEVELS = ("frames", "offset", "scale")
+"""Inputs of a network that normalises its frames itself; see :mod:`models.spec`."""
+LEAST_DEVIATION = 0.05
+"""What a plane's error is measured in, at least: without a cell in the picture, a plane is nearly constant."""
+
 Open = Callable[[Shapes], Session]
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a runtime may be from the fp32 reference, in deviations of each output plane."""
+    """How far an output may be from the reference, in standard deviations of its plane there."""
 
     rms: float
     most: float
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    # fp32: another order of summation, 24 bits; a network of 25 layers loses some of them
+    # 24 bits: only the order of summation differs
     "fp32": Tolerance(rms=1e-4, most=2e-3),
-    # fp16: 11 bits in every layer, 2^-11 = 5e-4 a rounding
+    # 11 bits, a rounding of 5e-4 in each of 25 layers
     "fp16": Tolerance(rms=1e-2, most=0.2),
-    # bf16: 8 bits in every layer, 2^-8 = 4e-3 a rounding
+    # 8 bits, a rounding of 4e-3 in each of 25 layers
     "bf16": Tolerance(rms=5e-2, most=1.0),
 }
-FLOOR = 0.05
-"""Least deviation that a plane is measured in: a plane without any cell in the picture is nearly constant."""
 
 
-def check_shapes(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the picture that is compared: sides of at most :data:`SIDE_PX`."""
-    return {
-        name: (*shape[:-2], *(min(side, SIDE_PX) for side in shape[-2:])) if len(shape) == 4 else tuple(shape)
-        for name, shape in shapes.items()
-    }
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A picture, and what the network makes of it in fp32."""
+
+    inputs: tuple[Floats, ...]
+    wanted: Sequence[Floats]
+    """Empty: nobody can say."""
+    source: str
 
 
-def verify(model: Path, opened: Open, shapes: Shapes, reference: Open | None) -> str:
-    """Compare a runtime with what is stored beside the model, or else with the reference runtime.
+def example(model: Path, known: Face, shapes: Shapes, reference: Open | None) -> Example:
+    """Return what is stored beside the model, or else what the reference runtime makes of drawn cells.
 
-    Returns
-    -------
-    str
-        What was compared, for people.
+    Raises StageError when what is stored cannot be read or does not belong to the model.
+    """
+    stored = model.with_name(f"{model.stem}.check.npz")
+    if stored.is_file():
+        return _stored(stored, known)
+    inputs = drawn(_small(known.ordered(shapes)))
+    if reference is None:
+        return Example(tuple(inputs.values()), (), "")
+    session = reference({name: array.shape for name, array in inputs.items()})
+    wanted = [array.copy() for array in session.run(*inputs.values())]
+    session.close()
+    return Example(tuple(inputs.values()), wanted, REFERENCE)
+
+
+def verify(opened: Open, known: Face, shown: Example) -> str:
+    """Return what a runtime's outputs agreed with, for people.
 
     Raises
     ------
     RuntimeUnavailable
-        An output is further off than :data:`TOLERANCES` allow.
+        An output is further off than :data:`TOLERANCES` allow, or a pedestal under the frames changes it.
     """
-    stored = model.with_suffix(".check.npz")
-    if stored.is_file():
-        inputs, wanted = _read(stored)
-        said = "agrees with the stored outputs"
-    else:
-        inputs = _picture(check_shapes(shapes))
-        if reference is None:
-            return _pedestal(opened, inputs, "compared with nothing (no stored outputs, no onnxruntime)")
-        with_reference = reference({name: array.shape for name, array in inputs.items()})
-        wanted = [array.copy() for array in with_reference.run(*inputs.values())]
-        with_reference.close()
-        said = "agrees with onnxruntime"
-    session = opened({name: array.shape for name, array in inputs.items()})
-    compare(session.run(*inputs.values()), wanted, session)
-    session.close()
-    return _pedestal(opened, inputs, said)
+    names = [one.name for one in known.inputs]
+    session = opened({name: array.shape for name, array in zip(names, shown.inputs, strict=True)})
+    try:
+        if shown.wanted:
+            compare(session.run(*shown.inputs), shown.wanted, session)
+            said = [f"agrees with {shown.source}"]
+        else:
+            said = [
+                "is the reference" if session.runtime == REFERENCE else f"compared with nothing: no {REFERENCE} here"
+            ]
+        if tuple(names) == LEVELS:
+            _compare_on_pedestal(session, *shown.inputs)
+            said.append("a pedestal changes nothing")
+        return ", ".join(said)
+    finally:
+        session.close()
 
 
-def compare(found: tuple[Floats, ...], wanted: list[Floats], session: Session) -> None:
-    """Raise RuntimeUnavailable if an output plane is further off than its precision explains."""
-    allowed = TOLERANCES[session.precision]
-    if [a.shape for a in found] != [a.shape for a in wanted]:
-        raise RuntimeUnavailable(f"{session.runtime}: shapes {[a.shape for a in found]} are not the reference's")
+def compare(found: Sequence[Floats], wanted: Sequence[Floats], session: Session) -> None:
+    """Raise RuntimeUnavailable if an output is further off than its precision explains."""
+    shapes, allowed = [array.shape for array in found], TOLERANCES[session.precision]
+    if shapes != [array.shape for array in wanted]:
+        raise RuntimeUnavailable(f"{session.runtime}: its outputs have the shapes {shapes}, not those of the reference")
     for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
-        across = tuple(axis for axis in range(theirs.ndim) if axis != 1)
-        unit = np.maximum(theirs.std(axis=across, keepdims=True), FLOOR)
-        off = np.abs(ours - theirs) / unit
-        rms, most = float(np.sqrt(np.max(np.mean(off**2, axis=across)))), float(off.max())
+        rms, most = distance(ours, theirs)
         if rms > allowed.rms or most > allowed.most:
             raise RuntimeUnavailable(
                 f"{session.runtime} ({session.precision}) computes wrongly: output {number} is off by {rms:.2g} rms, "
-                f"{most:.2g} at most, in deviations of a plane; allowed are {allowed.rms:g} and {allowed.most:g}. "
-                "Choose another precision or runtime, and run: cytoloop models check"
+                f"{most:.2g} at most, in deviations of a plane; {allowed.rms:g} and {allowed.most:g} are allowed. "
+                "Choose another precision or runtime"
             )
 
 
-def _pedestal(opened: Open, inputs: Mapping[str, Floats], said: str) -> str:
-    """Compare the network with itself on a camera's pedestal, which must change nothing."""
-    if list(inputs) != ["frames", "offset", "scale"]:
-        return said
-    frames = np.round(inputs["frames"])
-    session = opened({name: array.shape for name, array in inputs.items()})
-    plain = [array.copy() for array in session.run(frames, np.round(inputs["offset"]), inputs["scale"])]
-    raised = session.run(
-        frames + np.float32(PEDESTAL), np.round(inputs["offset"]) + np.float32(PEDESTAL), inputs["scale"]
-    )
-    compare(raised, plain, session)
-    session.close()
-    return f"{said}; a pedestal changes nothing"
+def distance(found: Floats, wanted: Floats) -> tuple[float, float]:
+    """Return the root mean square, of the worst plane, and the largest error, in deviations of a plane of ``wanted``.
+
+    Planes are the second axis; a plane's deviation is at least :data:`LEAST_DEVIATION`.
+    """
+    across = tuple(axis for axis in range(wanted.ndim) if axis != 1)
+    unit = np.maximum(wanted.std(axis=across, keepdims=True), LEAST_DEVIATION)
+    off = np.abs(found - wanted) / unit
+    return float(np.sqrt(np.max(np.mean(off**2, axis=across)))), float(off.max())
 
 
-def _read(stored: Path) -> tuple[dict[str, Floats], list[Floats]]:
+def _compare_on_pedestal(session: Session, frames: Floats, offset: Floats, scale: Floats) -> None:
+    """Compare the network with itself: whole counts, and the same counts on a pedestal, hold the same cells."""
+    frames, offset = np.round(frames), np.round(offset)
+    wanted = [array.copy() for array in session.run(frames, offset, scale)]
+    pedestal = np.float32(PEDESTAL)
+    compare(session.run(frames + pedestal, offset + pedestal, scale), wanted, session)
+
+
+def _stored(file: Path, known: Face) -> Example:
     try:
-        with np.load(stored, allow_pickle=False) as file:
-            inputs = {name[3:]: file[name].astype(np.float32) for name in file.files if name.startswith("in_")}
-            return inputs, [file[name].astype(np.float32) for name in file.files if name.startswith("out_")]
-    except (OSError, ValueError) as error:
-        raise StageError(f"{stored} is unreadable ({error}); pack the model again") from error
+        with np.load(file, allow_pickle=False) as arrays:
+            inputs = tuple(arrays[f"in_{one.name}"].astype(np.float32) for one in known.inputs)
+            wanted = [arrays[f"out_{one.name}"].astype(np.float32) for one in known.outputs]
+    except (OSError, ValueError, KeyError) as error:
+        raise StageError(
+            f"{file} does not belong to its network, or is torn ({error}); pack the network again"
+        ) from error
+    return Example(inputs, wanted, "the stored outputs")
 
 
-def _picture(shapes: Shapes) -> dict[str, Floats]:
-    """Return seeded inputs: blobs on a dim background for frames, ones for scalars of unknown meaning."""
-    said: dict[str, Floats] = {}
+def _small(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    """Return the shapes with pictures of at most :data:`SIDE_PX` on a side."""
+    return {
+        name: shape[:-2] + tuple(min(side, SIDE_PX) for side in shape[-2:]) if len(shape) == 4 else shape
+        for name, shape in shapes.items()
+    }
+
+
+def drawn(shapes: Shapes) -> dict[str, Floats]:
+    """Return seeded inputs of some shapes: cells on a background for pictures, plausible levels for the rest."""
     rng = np.random.default_rng(1)
-    for name, shape in shapes.items():
-        if len(shape) == 4:
-            said[name] = _blobs(rng, shape)
-        else:
-            said[name] = np.full(shape, {"offset": 120.0, "scale": 1200.0}.get(name, 1.0), np.float32)
-    return said
+    normalised = "scale" not in shapes
+    return {
+        name: _cells(rng, shape, normalised)
+        if len(shape) == 4
+        else np.full(shape, {"offset": 120.0, "scale": 1200.0}.get(name, 1.0), np.float32)
+        for name, shape in shapes.items()
+    }
 
 
-def _blobs(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+def _cells(rng: np.random.Generator, shape: tuple[int, ...], normalised: bool) -> Floats:
     rows, columns = np.mgrid[: shape[-2], : shape[-1]]
     picture = np.zeros(shape[-2:])
-    for _ in range(max(1, picture.size // MULTIPLE**2 // 4)):
-        y, x = rng.uniform(0, shape[-2]), rng.uniform(0, shape[-1])
+    for _ in range(1 + picture.size // 1000):
+        y, x = rng.uniform((0, 0), shape[-2:])
         picture += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 7.0**2))
-    noisy = 120 + 1200 * np.clip(picture, 0, 1.3) + rng.normal(0, 15, shape)
-    return np.round(np.clip(noisy, 0, None)).astype(np.float32)
+    noisy = np.clip(picture, 0, 1.3) + rng.normal(0, 0.015, shape)
+    return (noisy if normalised else np.clip(np.round(120 + 1200 * noisy), 0, None)).astype(np.float32)
