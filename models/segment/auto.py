@@ -1,0 +1,147 @@
+"""The segmenter that chooses: the network for the kind of picture that it is shown, else the classical one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+from pydantic import Field
+
+from models import zoo
+from models.segment.classical import NucleiSegmenter as ClassicalNuclei
+from models.segment.classical import PhaseSegmenter as ClassicalPhase
+from models.segment.fit import LEAST_DIAMETER_PX
+from models.segment.network import NetworkSegmenter
+from models.segment.scale import HALO_SHARE, halo_share
+from stream.cells import Segmentation
+from stream.config import Settings, parse
+from stream.errors import RuntimeUnavailable, StageError
+from stream.frame import Frame
+from stream.stages import Moment, Segmenter
+
+LOG = logging.getLogger(__name__)
+SCHEMA = 1
+Kind = Literal["nuclei", "phase"]
+NETWORKS: Mapping[str, tuple[str, ...]] = {
+    "nuclei": ("nuclei", "nuclei-fast", "nuclei-open"),
+    "phase": ("phase", "phase-fast"),
+}
+"""By kind, the first that is installed is used."""
+CLASSICAL: Mapping[str, type[ClassicalNuclei] | type[ClassicalPhase]] = {
+    "nuclei": ClassicalNuclei,
+    "phase": ClassicalPhase,
+}
+
+
+class AutoOptions(Settings):
+    """``[chain] segment_options`` of ``auto``."""
+
+    runtime: str = "auto"
+    """What runs the network; see ``cytoloop models list``."""
+    precision: str = "auto"
+    diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
+    """Typical diameter of a cell at the first frame's binning; None: measured where cells first show."""
+    fast: bool = False
+    """Prefer the networks that take a third of the time."""
+
+
+class AutoSegmenter:
+    """Chooses between nuclei and phase contrast, and between a network and none; a :class:`stream.stages.Segmenter`.
+
+    The kind is chosen by the halos of the first frame that shows cells. The network of that kind is used when it is
+    installed and something here can run it; otherwise the classical segmenter, and the log says why.
+
+    Parameters
+    ----------
+    options
+        See :class:`AutoOptions`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = parse(AutoOptions, options, "[chain] segment_options")
+        self._chosen: Segmenter | None = None
+        self._kind: Kind = "nuclei"
+        self._certain = False
+        self._seen = self._tries = 0
+
+    @property
+    def choice(self) -> str:
+        """What was chosen, for people; "undecided" before a frame has shown cells."""
+        return str(getattr(self._chosen, "choice", "")) if self._chosen else "undecided: no frame has shown cells"
+
+    def step(self, moment: Moment) -> Segmentation:
+        """Return the label image and its cells. Raises StageError for pixels that cannot be an image."""
+        if not self._certain and self._is_time_to_choose():
+            kind = _kind(moment.frame)
+            if self._chosen is None or kind != self._kind:
+                self._kind, self._chosen = kind, self._for(kind, moment.frame.field)
+        assert self._chosen is not None
+        found = self._chosen.step(moment)
+        self._certain = self._certain or len(found.cells) > 0
+        return found
+
+    def reset(self, reason: str) -> None:
+        """Forget what was chosen."""
+        self._chosen, self._certain = None, False
+        self._seen = self._tries = 0
+
+    def save(self) -> bytes:
+        """Return what was chosen, and its state, as msgpack."""
+        state = {"schema": SCHEMA, "certain": self._certain, "seen": self._seen, "tries": self._tries}
+        if self._chosen is not None:
+            network = isinstance(self._chosen, NetworkSegmenter)
+            state |= {"kind": self._kind, "network": network, "chosen": self._chosen.save()}
+        return bytes(msgpack.packb(state))
+
+    def load(self, state: bytes) -> None:
+        """Take up what :meth:`save` returned. Raises StageError."""
+        try:
+            data = msgpack.unpackb(state)
+            if data["schema"] != SCHEMA or data.get("kind", "nuclei") not in NETWORKS:
+                raise StageError("a saved state of another version of the choosing segmenter; reset it instead")
+            self.reset("load")
+            self._certain, self._seen, self._tries = bool(data["certain"]), int(data["seen"]), int(data["tries"])
+            if "chosen" in data:
+                self._kind = data["kind"]
+                self._chosen = self._for(self._kind, "a saved field")
+                if data["network"] != isinstance(self._chosen, NetworkSegmenter):
+                    raise StageError("the saved state is of a segmenter that cannot be used here now; reset it instead")
+                self._chosen.load(data["chosen"])
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise StageError(f"not a saved state of the choosing segmenter: {error}") from error
+
+    def _is_time_to_choose(self) -> bool:
+        """Frames 1, 2, 4, 8, 16 and then every 16th are looked at until one shows cells."""
+        self._seen += 1
+        due: bool = self._seen >= min(2**self._tries, 16 * max(1, self._tries - 3))
+        self._tries += due
+        return due
+
+    def _for(self, kind: Kind, field: str) -> Segmenter:
+        """Return the segmenter for a kind of picture."""
+        asked = self._options
+        size = {} if asked.diameter_px is None else {"diameter_px": asked.diameter_px}
+        order = sorted(NETWORKS[kind], key=lambda name: not name.endswith("-fast")) if asked.fast else NETWORKS[kind]
+        installed = [name for name in order if name in zoo.names()]
+        if not installed:
+            return self._classical(kind, field, size, f"none of its networks ({', '.join(order)}) is installed")
+        options = {"model": installed[0], "runtime": asked.runtime, "precision": asked.precision, **size}
+        segmenter = NetworkSegmenter(options)
+        try:
+            segmenter.prepare()
+        except RuntimeUnavailable as error:
+            if asked.runtime != "auto" or asked.precision != "auto":
+                raise
+            return self._classical(kind, field, size, str(error))
+        return segmenter
+
+    def _classical(self, kind: Kind, field: str, size: Mapping[str, float], reason: str) -> Segmenter:
+        LOG.warning("%s: %s is segmented without a network: %s", field, kind, reason)
+        return CLASSICAL[kind](size)
+
+
+def _kind(frame: Frame) -> Kind:
+    return "phase" if halo_share(frame.pixels.astype(np.float32)) > HALO_SHARE else "nuclei"

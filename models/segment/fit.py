@@ -1,0 +1,116 @@
+"""At which size a network should look at a field: where the cells that it finds are as large as it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from models.normalise import Running
+from models.segment.decode import DecodeSettings
+from models.segment.past import Pixels
+from models.segment.scale import blob_diameter_px
+from models.segment.sight import Network, Retina, Sight, zoom_for
+from stream.cells import Floats
+
+LEAST_DIAMETER_PX = 4.0
+CANVAS_PX = 512
+"""Sizes are tried on a part of the picture, in one input of this side for every size: one network is opened."""
+STARTS = (0.6, 1.0, 1.7)
+"""Diameters tried first, as shares of that of the picture's blobs."""
+ROUNDS = 3
+AGREED = 0.08
+"""A measured diameter within this (a natural logarithm) of what the network was told is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What the network found when it was told a diameter."""
+
+    told_px: float
+    measured_px: float
+    cells: int
+    certain: float
+    """Share of the picture that cells cover, each counted by its score."""
+
+    @property
+    def disagreement(self) -> float:
+        """How far measured and told diameter are apart, as a natural logarithm."""
+        return abs(float(np.log(self.measured_px / self.told_px))) if self.cells else np.inf
+
+
+def prepare(network: Network) -> None:
+    """Open the network in which sizes are tried. Raises RuntimeUnavailable where nothing can run it."""
+    Retina(network, Sight.of((CANVAS_PX, CANVAS_PX), 1.0, CANVAS_PX))
+
+
+def fitted(pixels: Pixels, network: Network, levels_now: Running, dark_too: bool) -> tuple[float | None, int]:
+    """Return the diameter at which to look at a picture, and how many cells were seen; None: none were.
+
+    Parameters
+    ----------
+    dark_too
+        Cells may be darker than their surroundings.
+    """
+    image = pixels.astype(np.float32)
+    blobs = [blob_diameter_px(side) for side in ((image, -image) if dark_too else (image,))]
+    starts = sorted({round(share * blob, 2) for blob in blobs if blob is not None for share in STARTS})
+    best: Tried | None = None
+    for start in _apart(starts):
+        tried = _settled(pixels, network, levels_now, start)
+        if tried.cells and (best is None or _merit(tried) > _merit(best)):
+            best = tried
+    if best is None:
+        return None, 0
+    return max(float(np.sqrt(best.told_px * best.measured_px)), LEAST_DIAMETER_PX), best.cells
+
+
+def _apart(starts: Iterable[float]) -> list[float]:
+    """Leave out what is hardly larger than one before."""
+    kept: list[float] = []
+    for start in starts:
+        if start >= LEAST_DIAMETER_PX / 2 and (not kept or start > 1.25 * kept[-1]):
+            kept.append(start)
+    return kept
+
+
+def _merit(tried: Tried) -> float:
+    return tried.certain * float(np.exp(-2 * tried.disagreement))
+
+
+def _settled(pixels: Pixels, network: Network, levels_now: Running, start_px: float) -> Tried:
+    """Tell the network what it measured until both agree."""
+    tried = _try(pixels, network, levels_now, max(start_px, LEAST_DIAMETER_PX))
+    for _ in range(ROUNDS - 1):
+        if tried.disagreement < AGREED or not tried.cells:
+            break
+        tried = _try(pixels, network, levels_now, max(tried.measured_px, LEAST_DIAMETER_PX))
+    return tried
+
+
+def _try(pixels: Pixels, network: Network, levels_now: Running, diameter_px: float) -> Tried:
+    zoom = zoom_for((pixels.shape[0], pixels.shape[1]), diameter_px, network.spec.object_px)
+    part = _busiest(pixels, int(CANVAS_PX / zoom))
+    sight = Sight.of((part.shape[0], part.shape[1]), zoom, CANVAS_PX)
+    found = Retina(network, sight).see(part, levels_now, part, levels_now, DecodeSettings(zoom * diameter_px))
+    if not found.count:
+        return Tried(diameter_px, diameter_px, 0, 0.0)
+    measured = float(np.median(2 * np.sqrt(found.area_px / np.pi)))
+    return Tried(diameter_px, measured, found.count, float((found.score * found.area_px).sum()) / part.size)
+
+
+def _busiest(pixels: Pixels, side_px: int) -> Pixels:
+    """Return the square part of the picture in which most happens."""
+    rows, columns = (min(side, side_px) for side in pixels.shape)
+    if (rows, columns) == pixels.shape:
+        return pixels
+    step = max(1, side_px // 32)
+    small = cv2.resize(pixels.astype(np.float32), None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    unrest: Floats = np.abs(small - cv2.blur(small, (9, 9)))
+    size = (max(1, min(columns // step, small.shape[1])), max(1, min(rows // step, small.shape[0])))
+    total = cv2.boxFilter(unrest, -1, size, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    y, x = np.unravel_index(int(np.argmax(total)), total.shape)
+    top, left = min(int(y) * step, pixels.shape[0] - rows), min(int(x) * step, pixels.shape[1] - columns)
+    return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])

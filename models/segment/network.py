@@ -1,0 +1,234 @@
+"""The segmenter that looks with a trained network: cells, where each was before, and whether it divides."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models import zoo
+from models.normalise import Running
+from models.segment.decode import Decoded, DecodeSettings
+from models.segment.fit import LEAST_DIAMETER_PX, fitted, prepare
+from models.segment.measure import means
+from models.segment.past import Past, Pixels
+from models.segment.sight import Network, Retina, Sight, zoom_for
+from stream.cells import Floats, Ints, Segmentation, make_cells
+from stream.config import Settings, parse
+from stream.errors import StageError
+from stream.frame import Frame
+from stream.stages import Moment
+
+LOG = logging.getLogger(__name__)
+SCHEMA = 1
+ENOUGH = 5
+"""Cells in one frame after which the diameter stays as it was chosen."""
+FEATURES = ("newborn", "dividing")
+"""Columns of ``Cells.features``."""
+
+
+class NetworkOptions(Settings):
+    """``[chain] segment_options`` of the segmenters that run a network."""
+
+    model: str = ""
+    """A shipped network's name, or the path of an ``.onnx`` file; empty: the segmenter's own."""
+    runtime: str = "auto"
+    """What runs it; see ``cytoloop models list``."""
+    precision: str = "auto"
+    diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
+    """Typical diameter of a cell at the first frame's binning; None: measured where cells first show."""
+
+
+class NetworkSegmenter:
+    """Runs a cell network on the raw pixels of this frame and the last; a :class:`stream.stages.Segmenter`.
+
+    Parameters
+    ----------
+    options
+        See :class:`NetworkOptions`.
+    """
+
+    model: ClassVar[str] = "nuclei"
+    """The network that is run when the options name none."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = parse(NetworkOptions, options, "[chain] segment_options")
+        path = zoo.path(self._options.model or self.model)
+        self._network = Network(Path(path), zoo.spec(path), self._options.runtime, self._options.precision)
+        self._retina: Retina | None = None
+        self._past: Past | None = None
+        self._diameter_px = self._options.diameter_px
+        self._binning: int | None = None
+        self._cells = self._seen = self._tries = 0
+
+    @property
+    def choice(self) -> str:
+        """Which network, what runs it and for which diameter, for people."""
+        runs_on = self._retina.runs_on if self._retina else "not yet run"
+        size = f"cells of {self._diameter_px:.1f} px" if self._diameter_px else "no frame has shown cells"
+        return f"{self._network.spec.name}, {runs_on}, {size}"
+
+    def prepare(self) -> None:
+        """Open the network in which sizes are tried. Raises RuntimeUnavailable where nothing can run it."""
+        prepare(self._network)
+
+    def step(self, moment: Moment) -> Segmentation:
+        """Return the label image and its cells. Raises StageError for pixels that cannot be an image."""
+        frame, past = moment.frame, self._past
+        known = past.levels if past is not None and past.same_light(frame) else None
+        levels = Running.after(known, frame.pixels, self._network.spec.normalisation)
+        self._rescale(frame)
+        if self._is_time_to_choose():
+            self._choose(frame, levels)
+        self._past = Past.of(frame, levels)
+        if self._diameter_px is None:
+            return _nothing(moment)
+        moved_px = past.moved_px(frame) if past is not None else None
+        found = self._see(frame.pixels, levels, past, moved_px)
+        self._cells = max(self._cells, found.count)
+        before_px = _before(found, past, moved_px)
+        return Segmentation(found.labels, _cells(found, before_px, moment))
+
+    def reset(self, reason: str) -> None:
+        """Forget the past and what was chosen."""
+        self._past, self._binning = None, None
+        self._diameter_px = self._options.diameter_px
+        self._cells = self._seen = self._tries = 0
+
+    def save(self) -> bytes:
+        """Return what was chosen and the last frame as msgpack."""
+        past = self._past.packed() if self._past else None
+        chosen = (self._diameter_px, self._binning, self._cells, self._seen, self._tries)
+        return bytes(msgpack.packb({"schema": SCHEMA, "chosen": chosen, "past": past}))
+
+    def load(self, state: bytes) -> None:
+        """Take up what :meth:`save` returned. Raises StageError."""
+        try:
+            data = msgpack.unpackb(state, use_list=False)
+            if data["schema"] != SCHEMA:
+                raise StageError(f"a saved network segmenter of schema {data['schema']}; reset it instead")
+            diameter_px, binning, cells, seen, tries = data["chosen"]
+            past = Past.unpacked(data["past"]) if data["past"] else None
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise StageError(f"not a saved state of a network segmenter: {error}") from error
+        self._diameter_px, self._binning, self._past = diameter_px, binning, past
+        self._cells, self._seen, self._tries = cells, seen, tries
+
+    def _is_time_to_choose(self) -> bool:
+        """Say whether to look for the diameter: on frames 1, 2, 4, 8, 16 and then every 16th, until it is certain."""
+        if self._options.diameter_px or self._cells >= ENOUGH:
+            return False
+        self._seen += 1
+        due: bool = self._seen >= min(2**self._tries, 16 * max(1, self._tries - 3))
+        self._tries += due
+        return due
+
+    def _choose(self, frame: Frame, levels: Running) -> None:
+        dark_too = self._network.spec.kind == "phase"
+        diameter_px, cells = fitted(frame.pixels, self._network, levels, dark_too)
+        if diameter_px is not None and cells >= self._cells:
+            self._diameter_px, self._cells = diameter_px, cells
+            LOG.info("%s: %s looks for cells of %.1f px", frame.field, self._network.spec.name, diameter_px)
+
+    def _rescale(self, frame: Frame) -> None:
+        """Bring the diameter to the pixels of another binning."""
+        if self._diameter_px and self._binning not in (None, frame.binning):
+            self._diameter_px = max(self._diameter_px * self._binning / frame.binning, LEAST_DIAMETER_PX)
+        self._binning = frame.binning
+
+    def _see(self, pixels: Pixels, levels: Running, past: Past | None, moved_px: tuple[float, float] | None) -> Decoded:
+        assert self._diameter_px is not None
+        shape = (pixels.shape[0], pixels.shape[1])
+        zoom = zoom_for(shape, self._diameter_px, self._network.spec.object_px)
+        sight = Sight.of(shape, zoom)
+        if self._retina is None or self._retina.sight != sight:
+            self._retina = Retina(self._network, sight)
+        settings = DecodeSettings(zoom * self._diameter_px)
+        if past is None or moved_px is None:
+            return self._retina.see(pixels, levels, pixels, levels, settings)
+        return self._retina.see(pixels, levels, past.seen_from(moved_px, shape), past.levels, settings)
+
+
+def _before(found: Decoded, past: Past | None, moved_px: tuple[float, float] | None) -> Floats:
+    """Return where cells were, in the earlier frame's own pixels; NaN where it was not compared or did not look."""
+    if past is None or moved_px is None:
+        return np.full((found.count, 2), np.nan, np.float32)
+    before = found.previous_px - np.array(moved_px, np.float32)
+    outside = ((before < -0.5) | (before > np.array(past.pixels.shape) - 0.5)).any(1)
+    if moved_px != (0.0, 0.0):
+        before[outside] = np.nan
+    return before
+
+
+def _cells(found: Decoded, before_px: Floats, moment: Moment) -> Any:
+    return make_cells(
+        np.arange(1, found.count + 1, dtype=np.int32),
+        found.centre_px,
+        found.bbox_px,
+        found.area_px,
+        _mean_counts(found.labels, found.count, moment),
+        score=found.score,
+        state_prob=_states(found),
+        prev_centre_px=before_px,
+        features=np.stack([found.newborn, found.dividing], 1),
+    )
+
+
+def _states(found: Decoded) -> Floats:
+    """Return the probabilities of ``stream.cells.STATES``; the network says nothing about death."""
+    dividing, newborn = found.dividing, found.newborn
+    rest = np.clip(1 - np.nan_to_num(dividing) - np.nan_to_num(newborn), 0, 1)
+    rest[np.isnan(dividing) & np.isnan(newborn)] = np.nan
+    return np.stack([rest, dividing, newborn, np.full_like(rest, np.nan)], 1)
+
+
+def _nothing(moment: Moment) -> Segmentation:
+    labels = np.zeros(moment.frame.pixels.shape, np.int32)
+    none = np.zeros((0, 2), np.float32)
+    counts = np.zeros((0, max(1, len(moment.channels))), np.float32)
+    empty = make_cells(np.zeros(0, np.int32), none, np.zeros((0, 4), np.int32), none[:, 0], counts, features=none)
+    return Segmentation(labels, empty)
+
+
+def _mean_counts(labels: Ints, n: int, moment: Moment) -> Floats:
+    channels: list[NDArray[Any]] = list(moment.channels.values()) or [moment.frame.pixels]
+    for pixels in channels:
+        if pixels.shape != labels.shape:
+            raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
+    return np.stack([means(labels, n, np.ascontiguousarray(p))[1:] for p in channels], 1).astype(np.float32)
+
+
+class NucleiSegmenter(NetworkSegmenter):
+    """Fluorescent nuclei, the network of best quality."""
+
+    model = "nuclei"
+
+
+class NucleiFastSegmenter(NetworkSegmenter):
+    """Fluorescent nuclei at a third of the time."""
+
+    model = "nuclei-fast"
+
+
+class NucleiOpenSegmenter(NetworkSegmenter):
+    """Fluorescent nuclei, trained on open data only."""
+
+    model = "nuclei-open"
+
+
+class PhaseSegmenter(NetworkSegmenter):
+    """Cells in phase contrast, the network of best quality."""
+
+    model = "phase"
+
+
+class PhaseFastSegmenter(NetworkSegmenter):
+    """Cells in phase contrast at a third of the time."""
+
+    model = "phase-fast"

@@ -1,0 +1,67 @@
+"""The networks that are ready to run in this process: one for each model and shape, for all fields.
+
+A throw-away chain of the warm-up opens what the live one uses, so what was opened last stays open.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.runtime import Session, open_session
+
+KEPT = 8
+"""Networks that stay open in a process; one more closes the one whose last use is longest ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which network, on what, for inputs of which sides."""
+
+    model: Path
+    runtime: str
+    precision: str
+    shape: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Ready:
+    """An open network. Its outputs are valid until its next run: hold ``lock`` from the run until they were read."""
+
+    session: Session
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+_READY: OrderedDict[Wanted, Ready] = OrderedDict()
+_OPENING = threading.Lock()
+
+
+def ready(wanted: Wanted) -> Ready:
+    """Return the network, opened if nobody has yet.
+
+    Raises
+    ------
+    RuntimeUnavailable
+        The runtime or precision asked for cannot be used here.
+    StageError
+        The model is missing or no network of ours.
+    """
+    with _OPENING:
+        found = _READY.get(wanted)
+        if found is None:
+            rows, columns = wanted.shape
+            shapes = {"frames": (1, 2, rows, columns), "offset": (1, 2), "scale": (1, 2)}
+            session = open_session(wanted.model, shapes, runtime=wanted.runtime, precision=wanted.precision)
+            found = _READY[wanted] = Ready(session)
+        _READY.move_to_end(wanted)
+        while len(_READY) > KEPT:
+            _READY.popitem(last=False)
+        return found
+
+
+def forget() -> None:
+    """Let go of every network; one that is in use lives until its user is done."""
+    with _OPENING:
+        _READY.clear()
