@@ -168,3 +168,16 @@ def _restore_row(
     else:
         for x in range(out.shape[0]):
             out[x] = np.float32(counts[x]) if spread[x] > last else memory[x] * sigma
+
+
+@_compiled
+def restore(
+    pixels: NDArray[Any], value: Image, spread: Image, out: Image, gain: float, zero: float, sigma: float, level: float
+) -> None:
+    """Write a stabilised image ``(y, x)`` in counts; ``spread``: the variance of the noise that is left in it.
+
+    Where all of it is left the counts are copied from ``pixels``.
+    """
+    g, z, s, noise = np.float32(gain), np.float32(zero), np.float32(sigma), np.float32(level * level)
+    for row in range(pixels.shape[0]):
+        _restore_row(pixels[row], value[row], spread[row], out[row], g, z, s, noise)

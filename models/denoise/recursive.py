@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from models.denoise import kernel
 from models.denoise.memory import Memory, Scene
-from models.denoise.noise import Noise, estimate
-from stream.config import Settings, parse
+from models.denoise.noise import Noise
+from models.denoise.options import NoiseOptions
+from stream.config import parse
 from stream.stages import Moment
 
 MISSED_TOO_MANY = 2
@@ -23,26 +24,13 @@ _SAMPLED = 7
 """The noise level is checked on every so many pixels of every so many rows."""
 
 
-class DenoiseOptions(Settings):
-    """``[chain] denoise_options`` of the recursive denoiser."""
+class DenoiseOptions(NoiseOptions):
+    """``[chain] denoise_options`` of the recursive denoiser: what is known of the camera, and these."""
 
-    gain: float | None = Field(default=None, ge=1e-3)
-    """Counts per photoelectron; None: read from the first frame."""
-    offset: float | None = Field(default=None, ge=0, le=65535)
-    """Counts without light; None: read from the first frame. Only together with ``read_noise``."""
-    read_noise: float | None = Field(default=None, ge=0, le=65535, validate_default=True)
-    """Counts (root mean square) without light; None: read from the first frame. Only together with ``offset``."""
     floor: float = Field(default=0.25, ge=0.02, le=1)
     """Least weight of the new frame; 0.25 remembers about four frames."""
     gate: float = Field(default=5.0, ge=1, le=50)
     """Standard errors of the difference in a 5x5 box at which only the new frame counts."""
-
-    @field_validator("read_noise")
-    @classmethod
-    def _both_or_neither(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if (value is None) != (info.data.get("offset") is None):
-            raise ValueError("and 'offset' only make sense together: give both or neither")
-        return value
 
 
 class RecursiveDenoiser:
@@ -64,19 +52,24 @@ class RecursiveDenoiser:
         self._memory: Memory | None = None
 
     @property
+    def memory(self) -> Memory | None:
+        """What is remembered after the last frame, that frame included; None before the first."""
+        return self._memory
+
+    @property
     def noise(self) -> Noise | None:
         """The noise in use; None before the first frame."""
         return self._memory.noise if self._memory else None
 
     def step(self, moment: Moment) -> Moment:
         """Return the moment with ``denoised`` filled in: a fresh, finite float32 array ``(y, x)`` in counts."""
-        pixels, scene = _plain(moment.frame.pixels), Scene.of(moment.frame)
+        pixels, scene = plain(moment.frame.pixels), Scene.of(moment.frame)
         memory = self._memory
         if memory is None or moment.missed > MISSED_TOO_MANY or not memory.scene.continues(scene):
             self._memory = self._begin(pixels, scene)
-            return replace(moment, denoised=_sealed(pixels.astype(np.float32)))
+            return replace(moment, denoised=sealed(pixels.astype(np.float32)))
         if memory.seen == 1:
-            memory.level = _level(pixels, memory)
+            memory.level = level_of(pixels, memory.filtered, memory.noise)
         out = np.empty(pixels.shape, np.float32)
         noise = memory.noise
         kernel.advance(
@@ -84,7 +77,7 @@ class RecursiveDenoiser:
             memory.level, self._options.floor, self._options.gate,
         )  # fmt: skip
         memory.scene, memory.seen = scene, memory.seen + 1
-        return replace(moment, denoised=_sealed(out))
+        return replace(moment, denoised=sealed(out))
 
     def reset(self, reason: str) -> None:
         """Forget the past; the next frame comes out as it is."""
@@ -99,34 +92,39 @@ class RecursiveDenoiser:
         self._memory = Memory.load(state) if state else None
 
     def _begin(self, pixels: NDArray[Any], scene: Scene) -> Memory:
-        asked = self._options
         known = self._memory
-        if known is not None and known.scene.same_sensor(scene):
-            noise = known.noise
-        else:
-            dark = None if asked.offset is None or asked.read_noise is None else (asked.offset, asked.read_noise)
-            noise = estimate(pixels, asked.gain, dark)
+        same = known is not None and known.scene.same_sensor(scene)
+        noise = known.noise if known is not None and same else self._options.noise_of(pixels)
         filtered = np.empty(pixels.shape, np.float32)
         kernel.stabilise(pixels, filtered, noise.gain, noise.zero, noise.sigma)
         return Memory(scene, noise, filtered, np.ones(pixels.shape, np.float32))
 
 
-def _level(pixels: NDArray[Any], memory: Memory) -> float:
-    """Check the believed noise on the second frame; never raise it, for what changed may have moved."""
+def level_of(pixels: NDArray[Any], before: NDArray[np.float32], noise: Noise) -> float:
+    """Check the believed noise on the second frame; never raise it, for what changed may have moved.
+
+    Parameters
+    ----------
+    pixels : (y, x)
+        Counts of the second frame.
+    before : (y, x)
+        The first frame, stabilised.
+    """
     few = np.ascontiguousarray(pixels[::_SAMPLED, ::_SAMPLED])
     fresh = np.empty(few.shape, np.float32)
-    kernel.stabilise(few, fresh, memory.noise.gain, memory.noise.zero, memory.noise.sigma)
-    change = np.abs(fresh - memory.filtered[::_SAMPLED, ::_SAMPLED])
+    kernel.stabilise(few, fresh, noise.gain, noise.zero, noise.sigma)
+    change = np.abs(fresh - before[::_SAMPLED, ::_SAMPLED])
     return float(np.clip(np.median(change) / (0.6745 * np.sqrt(2)), LEAST_LEVEL, 1.0))
 
 
-def _plain(pixels: NDArray[Any]) -> NDArray[Any]:
+def plain(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return contiguous read-only pixels: the one layout that is compiled before the first live frame."""
     plain = np.ascontiguousarray(pixels)
     plain.flags.writeable = False
     return plain
 
 
-def _sealed(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def sealed(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the image, read-only from now on."""
     image.flags.writeable = False
     return image
