@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.nets.export import export
 from models.train.batches import Pool
-from models.train.fit import Fit, Fitted
+from models.train.fit import LOG, Fit, Fitted
 from models.train.movie import Movie, read_ctc, read_pairs
+from models.train.plot import plot
 from models.train.settings import Source, TrainSettings, data_root
 from stream.config import parse
 
@@ -62,6 +63,7 @@ def train(settings: TrainSettings, base: Path, out: Path, simulate: Simulate, si
 
         fitted = fit.run(report)
     fitted.net.cpu()
+    plot(out / LOG, out / "metrics.png")
     export(fitted.net, out / f"{settings.name}.onnx")
     export(fitted.net, out / f"{settings.name}.fp16.onnx", half=True)
     return fitted
