@@ -1,0 +1,154 @@
+"""Training data: truth is read as it is written, and a sample's targets are geometry that can be checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from models.train.movie import Movie, read_ctc, read_pairs
+from models.train.noise import fewer_photons
+from models.train.sample import NONE, Augmentation, draw
+from models.train.split import is_validation
+from stream.errors import SourceError
+
+SIDE = 128
+DIAMETER_PX = 16
+
+
+def disc(labels: np.ndarray, y: int, x: int, label: int, radius: int = DIAMETER_PX // 2) -> None:
+    rows, columns = np.mgrid[: labels.shape[0], : labels.shape[1]]
+    labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = label
+
+
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
+    """Four frames: cell 1 stays, cell 2 moves right by 6 px a frame and divides into 3 and 4 at frame 2."""
+    frames: list[dict[int, tuple[int, int]]] = [
+        {1: (40, 40), 2: (100, 60)},
+        {1: (40, 40), 2: (100, 66)},
+        {1: (40, 40), 3: (90, 72), 4: (110, 72)},
+        {1: (40, 40), 3: (88, 72), 4: (112, 72)},
+    ]
+    images, tra, st = tmp_path / "01", tmp_path / "01_GT" / "TRA", tmp_path / "01_ST" / "SEG"
+    for folder in (images, tra, st):
+        folder.mkdir(parents=True)
+    for number, cells in enumerate(frames, start=10):
+        labels = np.zeros((160, 200), np.uint16)
+        for label, (y, x) in cells.items():
+            disc(labels, y, x, label)
+        marks = labels.copy()
+        if number == 13:
+            labels[labels == 1] = 0  # a cell that only has a marker
+        tifffile.imwrite(tra / f"man_track{number:03d}.tif", marks)
+        tifffile.imwrite(st / f"man_seg{number:03d}.tif", labels)
+        tifffile.imwrite(images / f"t{number:03d}.tif", (marks > 0).astype(np.uint16) * 900 + 100)
+    (tra / "man_track.txt").write_text("1 10 13 0\n2 10 11 0\n3 12 13 2\n4 12 13 2\n")
+    return images
+
+
+@pytest.fixture
+def movie(sequence: Path) -> Movie:
+    return read_ctc(sequence)
+
+
+def test_frames_count_from_the_first_file(movie: Movie) -> None:
+    assert len(movie) == 4
+    assert movie.tracks == {1: (0, 3, 0), 2: (0, 1, 0), 3: (2, 3, 2), 4: (2, 3, 2)}
+    assert list(movie.divisions) == [(2, 2)]
+    assert movie.diameter_px == pytest.approx(DIAMETER_PX, abs=1)
+
+
+def test_a_cell_with_only_a_marker_is_known_as_undrawn(movie: Movie) -> None:
+    last = movie.cohorts[3]
+    assert dict(zip(last.label.tolist(), last.drawn.tolist(), strict=True)) == {1: False, 3: True, 4: True}
+
+
+def _division(movie: Movie, augment: Augmentation = NONE) -> object:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sample = draw(movie, "nuclei", 26.0, SIDE, augment, rng)
+        if sample.newborn.any():
+            return sample
+    raise AssertionError("no crop around the division was drawn in 200")
+
+
+def test_daughters_point_to_their_mother(movie: Movie) -> None:
+    sample = _division(movie)
+    born = (sample.newborn > 0) & (sample.moved > 0)
+    at = np.argwhere(born)
+    aims = at * 2 + 0.5 + sample.previous[:, at[:, 0], at[:, 1]].T
+    assert np.ptp(aims, axis=0).max() < 1.0, "both daughters' pixels aim at one place"
+    own = at * 2 + 0.5 + sample.own[:, at[:, 0], at[:, 1]].T
+    assert np.linalg.norm(own - aims, axis=1).min() > 8, "which is not where they are"
+
+
+def test_seeds_are_highest_where_the_own_offset_is_none(movie: Movie) -> None:
+    sample = draw(movie, "nuclei", 26.0, SIDE, NONE, np.random.default_rng(3))
+    assert sample.seed.max() > 0.8
+    at = np.unravel_index(np.argmax(sample.seed), sample.seed.shape)
+    assert np.hypot(*sample.own[:, at[0], at[1]]) < 2.0
+
+
+def test_a_still_frame_pair_shows_the_same_levels_and_no_motion(movie: Movie) -> None:
+    still = NONE.model_copy(update={"gaps": (1.0, 0.0, 0.0)})
+    sample = draw(movie, "nuclei", 26.0, SIDE, still, np.random.default_rng(1))
+    np.testing.assert_array_equal(sample.frames[0], sample.frames[1])
+    counted = sample.moved > 0
+    np.testing.assert_allclose(sample.previous[:, counted], sample.own[:, counted], atol=1e-4)
+
+
+def test_training_never_sees_labels_of_the_validation_strip(movie: Movie) -> None:
+    rng = np.random.default_rng(5)
+    edge = movie.validation_from_px
+    movie.labels[0][:, edge:] = 1  # all of the strip is one cell
+    for image in movie.images:
+        image[:, edge:] = 5000
+    for _ in range(20):
+        sample = draw(movie, "nuclei", 26.0, SIDE, NONE, rng)
+        bright = sample.frames[1] > 3000
+        assert not (sample.weight[bright] > 0).any()
+
+
+def test_the_same_seed_draws_the_same_sample(movie: Movie) -> None:
+    one, two = (draw(movie, "nuclei", 26.0, SIDE, Augmentation(), np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one.frames, two.frames)
+    np.testing.assert_array_equal(one.previous, two.previous)
+
+
+def test_pairs_without_cells_are_left_out(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    labels = np.zeros((40, 40), np.uint16)
+    for name in ("a.tif", "b.tif"):
+        tifffile.imwrite(tmp_path / "images" / name, labels)
+        tifffile.imwrite(tmp_path / "labels" / name, labels)
+        disc(labels, 20, 20, 1)
+    assert [movie.name for movie in read_pairs(tmp_path)] == ["b.tif"]
+
+
+@pytest.mark.parametrize("missing", ["images", "truth"])
+def test_a_folder_without_truth_is_refused(sequence: Path, missing: str) -> None:
+    if missing == "truth":
+        (sequence.with_name("01_GT") / "TRA" / "man_track.txt").unlink()
+        with pytest.raises(SourceError, match=r"man_track\.txt"):
+            read_ctc(sequence)
+    else:
+        with pytest.raises(SourceError, match="images"):
+            next(iter(read_pairs(sequence)))
+
+
+def test_a_fifth_of_all_names_is_validation_always_the_same() -> None:
+    kept = [is_validation(f"{i}.tif") for i in range(2000)]
+    assert 0.17 < np.mean(kept) < 0.23
+    assert kept == [is_validation(f"{i}.tif") for i in range(2000)]
+
+
+@pytest.mark.parametrize("photons", [5.0, 20.0, 200.0])
+def test_fewer_photons_keep_the_mean_and_give_poisson_noise(photons: float) -> None:
+    flat = np.full((300, 300), 1100, np.uint16)
+    noisy = fewer_photons(flat, 100.0, 1000.0, photons, np.random.default_rng(0))
+    assert noisy.mean() == pytest.approx(1100, rel=0.01)
+    assert (noisy.std() / 1000) ** 2 == pytest.approx(1 / photons, rel=0.05)

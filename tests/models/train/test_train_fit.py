@@ -1,0 +1,126 @@
+"""Fitting learns, goes on where it was stopped, and refuses another run's checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+
+from models.spec import HEADS, Head, NetSpec  # noqa: E402
+from models.train.batches import Pool  # noqa: E402
+from models.train.fit import Fit, load_net  # noqa: E402
+from models.train.losses import losses, total  # noqa: E402
+from models.train.movie import Cohort, Movie  # noqa: E402
+from models.train.settings import Source, TrainSettings  # noqa: E402
+from stream.errors import StoreError  # noqa: E402
+
+
+def _movie() -> Movie:
+    rng = np.random.default_rng(0)
+    images, labels, cohorts = [], [], []
+    rows, columns = np.mgrid[:128, :160]
+    centre = np.array([[30, 30], [30, 90], [80, 40], [90, 100], [60, 140]], np.float32)
+    for _ in range(3):
+        centre = centre + rng.uniform(-1, 1, centre.shape).astype(np.float32)
+        label = np.zeros((128, 160), np.int32)
+        for i, (y, x) in enumerate(centre, start=1):
+            label[(rows - y) ** 2 + (columns - x) ** 2 < 100] = i
+        images.append((100 + 400 * (label > 0) + rng.normal(0, 10, label.shape)).astype(np.uint16))
+        labels.append(label)
+        cohorts.append(Cohort(np.arange(1, 6, dtype=np.int32), centre, np.ones(5, np.bool_)))
+    return Movie("discs", images, labels, cohorts, {i: (0, 2, 0) for i in range(1, 6)}, 20.0, 0, 128)
+
+
+def _settings(**changes: object) -> TrainSettings:
+    plain: dict[str, object] = {
+        "name": "tiny", "kind": "nuclei", "widths": (8, 16), "steps": 6, "batch": 2, "side": 64, "validate_every": 3,
+        "validation_batches": 1, "average": 0.5, "data": (Source(path=Path("discs")),),
+    }  # fmt: skip
+    return TrainSettings.model_validate({**plain, **changes})
+
+
+def _fit(settings: TrainSettings, out: Path) -> Fit:
+    return Fit(settings, Pool([(1.0, [_movie()])], settings), out)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    seen: list[float] = []
+    settings = _settings(steps=40)
+    _fit(settings, tmp_path).run(lambda step, steps, figures: seen.append(figures["total"]))
+    assert np.mean(seen[-5:]) < 0.75 * np.mean(seen[:5])
+
+
+def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(tmp_path: Path) -> None:
+    settings = _settings(checkpoint_minutes=1e-9)
+    whole = _fit(settings, tmp_path / "whole").run()
+
+    def stop(step: int, steps: int, figures: dict[str, float]) -> None:
+        if step == 4:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        _fit(settings, tmp_path / "stopped").run(stop)
+    resumed = _fit(settings, tmp_path / "stopped").run()
+    assert resumed.steps == whole.steps
+    assert resumed.best_step == whole.best_step
+    for name, value in whole.net.state_dict().items():
+        torch.testing.assert_close(resumed.net.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)
+
+
+def test_what_is_kept_is_what_was_best(tmp_path: Path) -> None:
+    fitted = _fit(_settings(), tmp_path).run()
+    kept = load_net(tmp_path / "best.pt")
+    assert kept.spec == fitted.net.spec
+    for name, value in fitted.net.state_dict().items():
+        torch.testing.assert_close(kept.state_dict()[name], value)
+    assert (tmp_path / "metrics.csv").read_text().startswith("step,minutes,total")
+
+
+def test_another_runs_checkpoint_is_refused(tmp_path: Path) -> None:
+    _fit(_settings(), tmp_path).run()
+    with pytest.raises(StoreError, match="other settings"):
+        _fit(_settings(seed=1), tmp_path)
+
+
+@pytest.mark.parametrize("off", ["seed", "own", "previous", "newborn", "dividing"])
+def test_every_head_can_be_switched_off(tmp_path: Path, off: Head) -> None:
+    heads = tuple(head for head in HEADS if head != off)
+    fitted = _fit(_settings(steps=1, validate_every=1, heads=heads), tmp_path).run()
+    assert off not in fitted.validation
+    assert not any(name.startswith(off) for name in fitted.net.spec.channels)
+
+
+def test_one_frame_is_enough_for_a_network_that_ignores_the_other(tmp_path: Path) -> None:
+    net = _fit(_settings(steps=1, validate_every=1, input_frames=1), tmp_path).run().net.eval()
+    frames = torch.rand(1, 2, 32, 32)
+    other = frames.clone()
+    other[:, 0] = torch.rand(32, 32)
+    levels = torch.zeros(1, 2), torch.ones(1, 2)
+    torch.testing.assert_close(net(frames, *levels)[0], net(other, *levels)[0])
+
+
+def test_a_perfect_answer_costs_next_to_nothing() -> None:
+    spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
+    settings = _settings()
+    batch = Pool([(1.0, [_movie()])], settings).batch(np.random.default_rng(0), settings.augment)
+    sure = 20 * (2 * batch["foreground"][:, None] - 1)
+    planes = {
+        "seed": torch.logit(batch["seed"], 1e-6),
+        "newborn": 20 * (2 * batch["newborn"] - 1), "dividing": 20 * (2 * batch["dividing"] - 1),
+        **{f"own_{axis}": batch["own"][:, i] for i, axis in enumerate("yx")},
+        **{f"previous_{axis}": batch["previous"][:, i] for i, axis in enumerate("yx")},
+    }  # fmt: skip
+    maps = torch.stack([planes[name] for name in spec.channels], 1)
+    found = losses(spec, sure, maps, batch)
+    assert set(found) == set(HEADS)
+    for head in ("foreground", "own", "previous", "newborn", "dividing"):
+        assert found[head].item() < 1e-3, head
+    wrong = losses(spec, -sure, maps, batch)
+    assert total(wrong) > total(found) + 1
