@@ -27,6 +27,16 @@ def cell_inputs(kind: Kind, side_px: int = SIDE_PX, object_px: float = OBJECT_PX
     return {"frames": frames[None], "offset": pairs[None, :, 0].copy(), "scale": pairs[None, :, 1].copy()}
 
 
+def square(model: Path, side_px: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each input of any network of ours for one frame of ``side_px``."""
+    from models.runtime.face import face
+
+    def known(axis: int, said: int | str) -> int:
+        return said if isinstance(said, int) else side_px if axis > 1 else 1
+
+    return {one.name: tuple(known(axis, said) for axis, said in enumerate(one.sides)) for one in face(model).inputs}
+
+
 def write(model: Path, inputs: Arrays, path: Path) -> None:
     """Store inputs and the outputs that onnxruntime gives for them in float32, as ``in_NAME`` and ``out_NAME``."""
     import onnxruntime

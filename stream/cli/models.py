@@ -1,0 +1,139 @@
+"""Commands about what looks at pixels: list, info, check, export, compile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream.cli.screen import Json, Screen, lines
+from stream.errors import ConfigError, RuntimeUnavailable
+
+app = typer.Typer(no_args_is_help=True, help="What can look at pixels: stages, and the networks that ship.")
+Name = Annotated[
+    str, typer.Argument(help="A shipped network (see: cytoloop models list) or the path of an .onnx file.")
+]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """The stages that a configuration can name, and the networks that ship."""
+    from models import zoo
+    from stream import plugins
+
+    screen = Screen(json)
+    groups: tuple[plugins.Group, ...] = ("denoisers", "segmenters", "trackers", "dividers")
+    stages: dict[str, Any] = {group: plugins.describe(group) for group in groups}
+    screen.result({**stages, "networks": {name: _network(name) for name in zoo.names()}})
+
+
+@app.command()
+def info(name: Name, json: Json = False) -> None:
+    """A network's card: data and terms, how it was made, figures by sequence, known failures, intended use."""
+    from models import zoo
+
+    screen = Screen(json)
+    model = zoo.path(name)
+    if not model.with_suffix(".json").is_file():
+        screen.result({"name": model.stem, "file": str(model), "table": zoo.about(model), "card": None})
+        return
+    card = zoo.card(model)
+    plot = str(model.with_name(card.calibration)) if card.calibration else None
+    screen.result(
+        {**card.model_dump(mode="json"), "file": str(model), "calibration_plot": plot, "table": zoo.about(model)},
+        lambda _: card.in_words() + (f"\nCalibration plot: {plot}" if plot else "") + f"\nFile: {model}",
+    )
+
+
+@app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; or --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every network that ships.")] = False,
+    no_compile: Annotated[bool, typer.Option("--no-compile", help="Without compiling for TensorRT-RTX.")] = False,
+    json: Json = False,
+) -> None:
+    """Open networks with every available runtime and compare them with their stored outputs.
+
+    Also compares the files with the hashes in their cards, and compiles for GPUs that need not be here where
+    TensorRT-RTX is installed. Exits 1 when something fails; a runtime that is not installed is no failure.
+    """
+    from models import zoo
+    from models.zoo.check import check as check_one
+
+    wanted = list(zoo.names()) if every else list(names or ())
+    if not wanted:
+        raise ConfigError("no network ships with this version" if every else "name a network, or give --all")
+    screen = Screen(json)
+    found = []
+    for name in wanted:
+        screen.say(f"checking {name} …")
+        found.append(check_one(name, compile_rtx=not no_compile))
+    screen.result({"models": found}, lambda value: "\n".join(lines(one) for one in value["models"]))
+    if any(one["failures"] for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="What training kept: best.pt in its folder.")],
+    out: Annotated[Path, typer.Option(help="The folder to write NAME.onnx, NAME.fp16.onnx and NAME.check.npz into.")],
+    json: Json = False,
+) -> None:
+    """Turn a trained network into ONNX files that describe themselves (needs the extra 'train')."""
+    from models import zoo
+    from models.zoo import pack, stored
+
+    screen = Screen(json)
+    try:
+        net = pack.read_checkpoint(checkpoint)
+        model = pack.export_both(net, out)
+        stored.write(model, stored.cell_inputs(net.spec.kind), zoo.stored_check(model))
+    except ImportError as error:
+        raise ConfigError(
+            f"export needs a package that is not installed: {error}; pip install cytoloop[train]"
+        ) from error
+    files = (model, zoo.half(model), zoo.stored_check(model))
+    screen.result({"name": net.spec.name, "files": [str(file) for file in files]})
+
+
+@app.command("compile")
+def compile_(
+    name: Name,
+    size: Annotated[list[int] | None, typer.Option(min=32, help="Side in pixels; may be given again.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="tensorrt or tensorrt-rtx; default: those that are here.")] = None,
+    json: Json = False,
+) -> None:
+    """Build a network's engines for this machine's GPU into the cache, so that no run waits for them."""
+    from models import zoo
+    from models.runtime import available, open_session
+    from models.zoo import stored
+
+    screen = Screen(json)
+    model = zoo.path(name)
+    here = available()
+    wanted = (runtime,) if runtime else tuple(one for one in ("tensorrt", "tensorrt-rtx") if here.get(one) == "")
+    if not wanted:
+        why = "; ".join(f"{one}: {here.get(one, 'unknown')}" for one in ("tensorrt", "tensorrt-rtx"))
+        raise RuntimeUnavailable(f"no engine can be built on this machine ({why}); other runtimes need none")
+    built: list[dict[str, Any]] = []
+    for one in wanted:
+        for side in size or (512, 1024, 2048):
+            screen.say(f"{one}: {side} × {side} …")
+            session = open_session(model, stored.square(model, side), runtime=one)
+            built.append({"runtime": one, "size": side, "precision": session.precision, "reason": session.reason})
+            session.close()
+    screen.result({"name": model.stem, "engines": built})
+
+
+def _network(name: str) -> str:
+    """Return one line about a shipped network."""
+    from models import zoo
+    from stream.errors import CytoloopError
+
+    try:
+        card = zoo.card(name)
+    except CytoloopError as error:
+        return f"{zoo.task_of(zoo.path(name))}, without a card: {error}"
+    size = f", cells of about {card.object_px:g} px" if card.object_px else ""
+    return f"{card.kind}, {card.speed}; {card.parameters:,} parameters{size}; weights: {card.terms}"
