@@ -48,7 +48,7 @@ simulate(load(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]), int(sys.a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movie:
-    """Three consecutive noisy frames ``(3, y, x)``: electrons whose variance is their mean, or ``gaussian`` ones of 1."""
+    """Three consecutive noisy frames ``(3, y, x)``: electrons whose variance is their mean, or ``gaussian`` with 1."""
 
     frames: Image
     gaussian: bool = False

@@ -90,6 +90,7 @@ class View:
 def draw(
     movie: Movie, kind: Kind, object_px: float, side: int, augment: Augmentation, rng: np.random.Generator,
     validation: bool = False,
+    touching: float = 0.0,
 ) -> Sample:  # fmt: skip
     """Draw one sample from a movie.
 
@@ -100,6 +101,8 @@ def draw(
     validation
         From the part of the field that is kept for validation; else from the other part. Labels of the wrong part
         never count.
+    touching
+        Weight that the offsets of a pixel gain where cells touch.
     """
     view = _view(movie, object_px, side, augment, rng, validation)
     normalisation = NORMALISATIONS[kind]
@@ -125,7 +128,7 @@ def draw(
     shift = rng.normal(0, 0.25 * augment.contrast)
     scale = np.array(scales, np.float32) * np.float32(stretch)
     offset = np.array(offsets, np.float32) + np.float32(shift) * scale
-    targets = _targets(movie, view, object_px, side, validation)
+    targets = _targets(movie, view, object_px, side, validation, touching)
     return Sample(np.stack(frames), offset, scale, **targets)
 
 
@@ -194,7 +197,9 @@ def _shade(side: int, rng: np.random.Generator) -> Floats:
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _targets(movie: Movie, view: View, object_px: float, side: int, validation: bool) -> dict[str, Floats]:
+def _targets(
+    movie: Movie, view: View, object_px: float, side: int, validation: bool, touching: float
+) -> dict[str, Floats]:
     labels = movie.labels[view.frame]
     full = _warped(labels, view.matrix, side)
     half = full[1::2, 1::2]
@@ -229,6 +234,8 @@ def _targets(movie: Movie, view: View, object_px: float, side: int, validation: 
     sigma = SEED_SHARE * object_px * (view.zoom * movie.diameter_px / object_px)
     weight = _weight(movie, view, full, side, validation)
     on = weight[1::2, 1::2]
+    if touching:
+        on = on * (1 + np.float32(touching) * _meeting(half))
     return {
         "foreground": (full > 0).astype(np.float32),
         "weight": weight,
@@ -240,6 +247,13 @@ def _targets(movie: Movie, view: View, object_px: float, side: int, validation: 
         "newborn": newborn[inside] * cell,
         "dividing": dividing[inside] * cell,
     }
+
+
+def _meeting(labels: NDArray[np.int32]) -> Floats:
+    """Return 1 where another cell is within two pixels, else 0."""
+    highest = cv2.dilate(labels.astype(np.float32), np.ones((5, 5), np.uint8))
+    lowest = cv2.erode(np.where(labels > 0, labels, np.inf).astype(np.float32), np.ones((5, 5), np.uint8))
+    return np.asarray((highest > lowest) & (labels > 0), np.float32)
 
 
 def _weight(movie: Movie, view: View, full: NDArray[np.int32], side: int, validation: bool) -> Floats:

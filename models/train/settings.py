@@ -51,6 +51,8 @@ class TrainSettings(Settings):
     side: int = Field(default=256, multiple_of=MULTIPLE)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    touching: float = Field(default=0.0, ge=0)
+    """Weight that a pixel's offsets gain where cells touch."""
     average: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the running average of the weights; the average is what is kept."""
     validate_every: int = Field(default=100, ge=1)
