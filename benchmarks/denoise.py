@@ -1,32 +1,45 @@
-"""What the denoiser costs per frame, and a Gaussian blur of cv2 beside it: ``python -m benchmarks.denoise``."""
+"""The denoisers against each other: time, decibels, and what they do to the cells that are found.
+
+``python -m benchmarks.denoise [--json] [--only speed simulated real cells] [--segment nuclei=NAME phase=NAME]``. Movies
+of the virtual microscope and real recordings never share a table. Real ones are looked for in ``$CYTOLOOP_DATA``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
-from models.denoise.recursive import RecursiveDenoiser
+from benchmarks.denoise_cells import cells
+from benchmarks.denoise_quality import DENOISERS, made, simulated, w2s
 from stream.frame import Frame
 from stream.stages import Moment
 
+DATA = Path(os.environ.get("CYTOLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+PARTS = ("speed", "simulated", "real", "cells")
 CASES: tuple[tuple[tuple[int, int], Any, float], ...] = (
     ((512, 512), np.uint16, 5.0),
+    ((1024, 1024), np.uint16, 20.0),
     ((700, 1100), np.uint16, 12.0),
     ((576, 720), np.uint8, 8.0),
 )
-"""Shape, type, limit in ms."""
+"""Shape, type, and the limit in ms of the recursive denoiser."""
 
 
-def measure(shape: tuple[int, int], dtype: Any, limit_ms: float, frames: int) -> dict[str, Any]:
-    """Return milliseconds per frame, and ratios to the limit and to the blur."""
+def speed(name: str, shape: tuple[int, int], dtype: Any, limit_ms: float, frames: int) -> dict[str, Any]:
+    """Return milliseconds per frame, and their ratio to a Gaussian blur of cv2 in the same run."""
     rng = np.random.default_rng(0)
     movie = [(rng.poisson(60, shape) + 20).astype(dtype) for _ in range(8)]
-    stage, ours, blur = RecursiveDenoiser({}), [], []
+    stage, ours, blur = made(name), [], []
     for number in range(frames):
         pixels = movie[number % len(movie)]
         moment = Moment(Frame("b", "c", "s", 0, number, "c:p0", number, pixels))
@@ -38,34 +51,74 @@ def measure(shape: tuple[int, int], dtype: Any, limit_ms: float, frames: int) ->
         cv2.GaussianBlur(image, (0, 0), 1.5)
         blur.append((time.perf_counter_ns() - begin) / 1e6)
     p50 = float(np.median(ours[3:]))
-    return {
-        "shape": shape,
-        "type": np.dtype(dtype).name,
-        "denoise_ms_p50": p50,
-        "denoise_ms_p95": float(np.percentile(ours[3:], 95)),
-        "first_ms": ours[0],
-        "limit_ms": limit_ms,
-        "of_limit": p50 / limit_ms,
+    row = {
+        "denoise": name, "shape": f"{shape[0]}x{shape[1]}", "type": np.dtype(dtype).name, "ms_min": min(ours[3:]),
+        "ms_p50": p50, "ms_p95": float(np.percentile(ours[3:], 95)), "first_ms": ours[0],
         "of_blur": p50 / float(np.median(blur[3:])),
-    }
+    }  # fmt: skip
+    return row | ({"limit_ms": limit_ms, "of_limit": p50 / limit_ms} if name == "recursive" else {})
+
+
+def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as a table."""
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(_text(row.get(column)) for column in columns))
+    Console(width=160).print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
+    return "" if value is None else str(value)
+
+
+def measured(asked: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each part that is asked for."""
+    names, found = list(asked.denoise), {}
+    if "speed" in asked.only:
+        stages = [name for name in names if name != "none"]
+        found["speed"] = [speed(name, *case, asked.repeat) for name in stages for case in CASES]
+    if "simulated" in asked.only:
+        found["simulated"] = simulated(asked.movie_frames, asked.side, names)
+    if "real" in asked.only:
+        found["real"] = w2s(DATA / "w2s", names, asked.images)
+    if "cells" in asked.only:
+        segment = dict(pair.split("=", 1) for pair in asked.segment)
+        found["cells"] = cells(DATA, {name: DENOISERS[name] for name in names}, segment, asked.frames)
+    return found
+
+
+TITLES = {
+    "speed": "Milliseconds a frame",
+    "simulated": "Virtual camera: PSNR in dB against the exact mean",
+    "real": "w2s: PSNR in dB of single frames against the mean of 400, gain and offset fitted",
+    "cells": "Recordings: cells and divisions found",
+}
 
 
 def main() -> None:
-    """Print one line for each case, and with ``--json`` one object last."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=100)
+    """Print one table for each part, and with ``--json`` one object last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--denoise", nargs="+", choices=tuple(DENOISERS), default=tuple(DENOISERS))
+    parser.add_argument("--segment", nargs="+", default=["nuclei=classical-nuclei", "phase=classical-phase"])
+    parser.add_argument("--frames", type=int, default=1000, help="of each recording")
+    parser.add_argument("--movie-frames", type=int, default=12, help="of each movie of the virtual microscope")
+    parser.add_argument("--side", type=int, default=512, help="of the virtual sensor")
+    parser.add_argument("--images", type=int, default=1000, help="of each channel of w2s")
+    parser.add_argument("--repeat", type=int, default=100, help="frames that are timed")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
-    results = [measure(*case, asked.frames) for case in CASES]
-    for one in results:
-        print(
-            "  ".join(
-                f"{name} {value if not isinstance(value, float) else f'{value:.3g}'}" for name, value in one.items()
-            )
-        )
+    found = measured(asked)
+    for part, rows in found.items():
+        show(TITLES[part], rows)
     if asked.json:
-        print(json.dumps({"denoise": results}))
+        print(json.dumps({"denoise": found}))
 
 
 if __name__ == "__main__":

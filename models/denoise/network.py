@@ -48,7 +48,7 @@ class NetworkOptions(NoiseOptions):
 
 
 class NetworkDenoiser:
-    """Takes away what a small causal network holds for noise in the newest of three frames; a :class:`stream.stages.Denoiser`.
+    """Takes away what a small network holds for noise in the newest of three frames; a :class:`stream.stages.Denoiser`.
 
     The noise is stabilised as in :class:`models.denoise.recursive.RecursiveDenoiser`. The network sees frames t-2 to t
     (at the start, and after a change of geometry, exposure or channel, those that there are) and answers in standard

@@ -21,8 +21,8 @@ KIND = "network"
 class Past:
     """The whole state of a network denoiser.
 
-    ``frames`` are up to ``FRAMES - 1`` past frames ``(y, x)``, stabilised and padded, the newest first; ``level`` is the
-    standard deviation of their noise.
+    ``frames`` are up to ``FRAMES - 1`` past frames ``(y, x)``, stabilised and padded, the newest first; ``level`` is
+    the standard deviation of their noise.
     """
 
     scene: Scene

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import compiled
-from models.denoise.spec import PLANES
 
 Image = NDArray[np.float32]
 

@@ -113,7 +113,7 @@ def _mirrored(at: int, length: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _noise_share(smooth: Image, rough: Image, spread: Image, white: float) -> float:
-    """Return the noise of a scale over that of white noise, from the median: never more than 1, for cells are no noise."""
+    """Return the noise of a scale over that of white noise, from the median: at most 1, for cells are no noise."""
     height, width = smooth.shape
     sample = np.empty(((height + _SAMPLED - 1) // _SAMPLED, (width + _SAMPLED - 1) // _SAMPLED), np.float32)
     for i in range(sample.shape[0]):

@@ -24,13 +24,13 @@ class WaveletOptions(DenoiseOptions):
     strength: float = Field(default=1.0, ge=0, le=10)
     """Multiplies the thresholds of all scales; 0 leaves the image as it is."""
     rule: starlet.Rule = "local"
-    """How details below the threshold are shrunk: alone (``soft``, ``garrote``) or with their neighbours (``local``)."""
+    """How details below the threshold are shrunk: alone (``soft``, ``garrote``) or with neighbours (``local``)."""
     time: bool = True
     """Average over frames first where nothing moves, as the recursive denoiser does."""
 
 
 class WaveletDenoiser:
-    """Shrinks what is noise in undecimated wavelets, after a recursive filter in time; a :class:`stream.stages.Denoiser`.
+    """Shrinks what is noise in undecimated wavelets, after a filter in time; a :class:`stream.stages.Denoiser`.
 
     The noise is stabilised and averaged in time as in :class:`models.denoise.recursive.RecursiveDenoiser`, which also
     says how much of it is left at each pixel; each scale of a B3-spline frame is then shrunk by the noise found in that

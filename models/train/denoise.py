@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from models.denoise.planes import planes
 from models.denoise.spec import PLANES, DenoiseSpec
 from models.nets.denoisenet import DenoiseNet, export
-from models.train.denoise_data import Movie, halves, pool, stabilised
+from models.train.denoise_data import Split, pool, stabilised
 from models.zoo.card import Data, Training
 from models.zoo.pack import pack
 
@@ -48,13 +48,13 @@ class Gain:
     steps: int
 
 
-def batch(movies: list[Movie], rng: np.random.Generator) -> Batch:
+def batch(movies: list[Split], rng: np.random.Generator) -> Batch:
     """Return planes, which past frames are known, the newest frame, and its other half; all stabilised."""
     seen, known = np.zeros((BATCH, PLANES, CROP_PX, CROP_PX), np.float32), np.ones((BATCH, 2), np.float32)
     newest, target = (np.empty((BATCH, 1, CROP_PX, CROP_PX), np.float32) for _ in range(2))
     for k in range(BATCH):
         movie = movies[int(rng.integers(len(movies)))]
-        first, second = halves(_crop(movie.frames, rng), movie.gaussian, rng)
+        first, second = _crop(movie.frames, rng)
         wrong = float(np.exp(rng.normal(0, 0.1))), float(rng.normal(0, 0.3))
         half, other = (stabilised(part, movie.gaussian, *wrong) for part in (first, second[-1]))
         memory = int(rng.choice(3, p=(0.2, 0.15, 0.65)))
@@ -66,10 +66,11 @@ def batch(movies: list[Movie], rng: np.random.Generator) -> Batch:
 
 
 def _crop(frames: Floats, rng: np.random.Generator) -> Floats:
-    """Cut, turn and mirror, and let time run backwards half of the time."""
-    y, x = (int(rng.integers(0, side - CROP_PX + 1)) for side in frames.shape[1:])
-    cut = frames[:: int(rng.choice((1, -1))), y : y + CROP_PX, x : x + CROP_PX]
-    return np.ascontiguousarray(np.rot90(cut, int(rng.integers(4)), (1, 2))[:, :, :: int(rng.choice((1, -1)))])
+    """Cut, turn and mirror, swap the halves, and let time run backwards half of the time."""
+    y, x = (int(rng.integers(0, side - CROP_PX + 1)) for side in frames.shape[2:])
+    halves, times, mirror = (int(rng.choice((1, -1))) for _ in range(3))
+    cut = frames[::halves, ::times, y : y + CROP_PX, x : x + CROP_PX]
+    return np.ascontiguousarray(np.rot90(cut, int(rng.integers(4)), (2, 3))[..., ::mirror])
 
 
 def loss_of(net: DenoiseNet, shown: Batch) -> torch.Tensor:
@@ -88,7 +89,7 @@ def judge(net: DenoiseNet, shown: list[Batch], steps: int) -> Gain:
     return Gain(round(10 * float(np.log10(raw / max(left, 1e-6))), 2), steps)
 
 
-def fit(movies: list[Movie], seed: int, minutes: float, most_steps: int) -> tuple[DenoiseNet, list[Gain]]:
+def fit(movies: list[Split], seed: int, minutes: float, most_steps: int) -> tuple[DenoiseNet, list[Gain]]:
     """Train until the time or the steps are used up, and return the averaged network with its progress."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

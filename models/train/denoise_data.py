@@ -54,6 +54,14 @@ class Movie:
     gaussian: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """The two halves ``(2, 3, y, x)`` of a movie."""
+
+    frames: Image
+    gaussian: bool
+
+
 def halves(movie: Image, gaussian: bool, rng: Rng) -> tuple[Image, Image]:
     """Split noisy values into two with independent noise and half of the light each (Gaussian: variance 2 each)."""
     if gaussian:
@@ -73,11 +81,13 @@ def stabilised(half: Image, gaussian: bool, gain: float, shift: float) -> Image:
     return np.asarray(2 * np.sqrt(np.maximum(half / gain + shift + 0.375, 0)), np.float32)
 
 
-def pool(data: Path, seed: int) -> list[Movie]:
-    """Return every noisy movie, in an order that the seed shuffles."""
+def pool(data: Path, seed: int) -> list[Split]:
+    """Return every noisy movie, split once, in an order that the seed shuffles."""
     rng = np.random.default_rng(seed)
-    movies = [*_fluorescence_images(data, rng), *_recordings(data, rng), *_simulated(seed, rng)]
-    return [movies[k] for k in rng.permutation(len(movies))]
+    splits = []
+    for movie in (*_fluorescence_images(data, rng), *_recordings(data, rng), *_simulated(seed, rng)):
+        splits.append(Split(np.stack(halves(movie.frames, movie.gaussian, rng)), movie.gaussian))
+    return [splits[k] for k in rng.permutation(len(splits))]
 
 
 def _fluorescence_images(data: Path, rng: Rng) -> Iterator[Movie]:
