@@ -274,7 +274,7 @@ def _weight(movie: Movie, view: View, full: NDArray[np.int32], side: int, valida
     if not cohort.drawn.all():
         np.minimum(known, 2 - undrawn, out=known)
     shown = np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
-    return ((shown == 2) | ((shown == 1) & (full > 0))).astype(np.float32)
+    return np.asarray((shown == 2) | ((shown == 1) & (full > 0)), np.float32)
 
 
 def _warped(labels: NDArray[np.int32], matrix: NDArray[np.float64], side: int) -> NDArray[np.int32]:
