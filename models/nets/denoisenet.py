@@ -63,7 +63,7 @@ def parameters(net: nn.Module) -> int:
 
 def export(net: DenoiseNet, path: Path, *, half: bool = False) -> None:
     """Write the network as ONNX with dynamic batch and sides; ``half``: float16 inside, float32 outside."""
-    net = copy.deepcopy(net).eval().float()
+    net = copy.deepcopy(net).eval().float().to(memory_format=torch.contiguous_format)
     shown: nn.Module = _Half(net.half()) if half else net
     example = (torch.rand(1, PLANES, 128, 160), torch.ones(1, 2))
     batch = torch.export.Dim("n", min=1, max=64)
