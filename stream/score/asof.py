@@ -72,9 +72,7 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
     counts = count([hits[i] for i in final], len(judge.truth))
     found = pair(hits, final)
     delays = [events[i].revisions[0][0] - judge.truth[true].frame for i, true in found.items()]
-    stated = np.array([event.revisions[0][2] for event in events])
-    real = pair(hits, [*final, *(i for i in range(len(events)) if events[i].retracted)])
-    came_true = np.array([i in real for i in range(len(events))], np.float64)
+    stated, came_true = outcomes(events, hits)
     return {
         "precision": counts.precision,
         "recall": counts.recall,
@@ -85,6 +83,16 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         "ece": expected_calibration_error(stated, came_true),
         "brier": float(np.mean((stated - came_true) ** 2)) if events else None,
     }
+
+
+def outcomes(
+    events: Sequence[Told], hits: Sequence[Sequence[int]]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the confidence first stated by each event, and 1.0 where it came true, else 0.0; retracted ones too."""
+    final = [i for i, event in enumerate(events) if not event.retracted]
+    real = pair(hits, [*final, *(i for i in range(len(events)) if events[i].retracted)])
+    stated = np.array([event.revisions[0][2] for event in events], np.float64)
+    return stated, np.array([i in real for i in range(len(events))], np.float64)
 
 
 def as_of(judge: Judge, events: Sequence[Told], hits: Sequence[Sequence[int]], k: int) -> Counts:
@@ -103,6 +111,11 @@ def expected_calibration_error(stated: np.ndarray[Any, Any], came_true: np.ndarr
     """Return the mean gap between stated confidence and hit rate over five bins of equal count; None of nothing."""
     if not len(stated):
         return None
+    return float(sum(n * abs(said - true) for said, true, n in calibration(stated, came_true)) / len(stated))
+
+
+def calibration(stated: np.ndarray[Any, Any], came_true: np.ndarray[Any, Any]) -> list[tuple[float, float, int]]:
+    """Return mean stated confidence, hit rate and number of events of five bins of equal count, empty ones left out."""
     order = np.argsort(stated, kind="stable")
     bins = [part for part in np.array_split(order, BINS) if len(part)]
-    return float(sum(len(part) * abs(stated[part].mean() - came_true[part].mean()) for part in bins) / len(stated))
+    return [(float(stated[part].mean()), float(came_true[part].mean()), len(part)) for part in bins]

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream.errors import SourceError
 from stream.score import ctc
-from stream.score.asof import Told, report, told
+from stream.score.asof import Told, outcomes, report, told
 from stream.score.divisions import Division, Judge, divisions_of
 from stream.score.overlap import Overlap, overlap
 from stream.score.tracks import whole_runs
 from stream.score.truth import Rows, numbered_masks, read_mask, read_rows, read_truth
 
+Confidences = NDArray[np.float64]
 DIVISION_FIGURES = ("precision", "recall", "f1", "f1_asof", "delay_frames", "retract_rate", "ece", "brier")
 
 
@@ -57,6 +61,23 @@ def score_folder(res: Path, gt: Path | None, st: Path | None = None) -> dict[str
     whole, whole_rows = whole_runs(overlaps, found_rows)
     scored.update(ctc.figures(whole, truth_rows, whole_rows))
     return {**scored, "division": report(Judge(overlaps, divisions_of(truth_rows)), _events(res, found_rows))}
+
+
+def outcomes_in(res: Path, gt: Path) -> tuple[Confidences, Confidences]:
+    """Return the confidence that each division event of a result first stated, and 1.0 where it came true, else 0.0.
+
+    Raises
+    ------
+    SourceError
+        As :func:`score_folder`.
+    """
+    truth = read_truth(gt, None)
+    overlaps = _compare(truth.markers, numbered_masks(res), every=True)
+    if not overlaps:
+        raise SourceError(f"{res} and {gt}: no frame of the result has markers in the truth")
+    judge = Judge(overlaps, divisions_of(ctc.crop(truth.rows, min(overlaps), max(overlaps))))
+    events = _events(res, read_rows(res / "res_track.txt"))
+    return outcomes(events, [judge.hits(event.division) for event in events])
 
 
 def no_divisions() -> dict[str, Any]:
