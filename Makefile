@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
-.PHONY: demo test setup figures lint soak clean
+.PHONY: demo test setup figures pictures lint soak clean
 
 demo: $(VENV)/.demo  ## the whole loop on the virtual microscope
 	$(BIN)/cytoloop demo
@@ -20,8 +20,11 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-figures: setup  ## make the README's pictures again
-	$(BIN)/python benchmarks/figures.py
+figures: setup  ## the table by sequence: every shipped network, and the classical stages, on the development data
+	$(BIN)/python benchmarks/perception.py --table
+
+pictures: setup  ## make the README's pictures again
+	$(BIN)/python benchmarks/pictures.py
 
 soak: setup  ## longer checks: rates, losses and memory over minutes
 	$(BIN)/python benchmarks/democam.py

@@ -1,6 +1,10 @@
 """How well and how fast cells are seen, followed and seen to divide: every development sequence against its truth.
 
-``python benchmarks/perception.py [--json] [MODEL:SEQUENCE ...]``; exits 1 when a floor is missed, 2 without the data.
+``python benchmarks/perception.py [--json] [--table] [--cards] [MODEL[:SEQUENCE[@PHOTONS]] ...]``
+
+A sequence is a folder of the Cell Tracking Challenge; ``@20`` shows it as if its brightest pixels had caught 20
+photons. Without arguments: the classical stages, and every shipped network on the sequence of its kind, with all of its
+light, with 20 and with 5 photons, and on held-out single images. Exits 1 when a floor is missed, 2 without the data.
 """
 
 from __future__ import annotations
@@ -10,76 +14,159 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tifffile
+
+from models import zoo
+from stream.config import ChainSettings
 from stream.evaluate import evaluate
+from stream.score.folder import outcomes_in
+from stream.score.reliability import Outcomes
 
-DATA = Path(os.environ.get("CYTOLOOP_DATA", Path(__file__).parents[2] / "shared" / "data")) / "ctc"
-SEQUENCES = ("classical-nuclei:Fluo-N2DL-HeLa/02", "classical-phase:PhC-C2DL-PSC/01")
-FLOORS = {
-    "Fluo-N2DL-HeLa/02": {"DET": 0.93, "TRA": 0.92, "f1": 0.38},
-    "PhC-C2DL-PSC/01": {"DET": 0.93, "TRA": 0.92, "f1": 0.35},
+sys.path.insert(0, str(Path(__file__).parent))
+import nuclei_images
+from degrade import degraded
+from perception_table import SHOWN, in_lines, table, text, write_card
+
+DATA = Path(os.environ.get("CYTOLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+IMAGES = "dsb2018_fluo"
+OF_KIND = {"nuclei": "Fluo-N2DL-HeLa/02", "phase": "PhC-C2DL-PSC/01"}
+CLASSICAL = ("classical-nuclei:Fluo-N2DL-HeLa/02", "classical-phase:PhC-C2DL-PSC/01")
+PHOTONS = (None, 20, 5)
+FLOORS: dict[tuple[str, str, int | None], dict[str, float]] = {
+    ("classical-nuclei", "Fluo-N2DL-HeLa/02", None): {"DET": 0.93, "TRA": 0.92, "division_f1": 0.38},
+    ("classical-phase", "PhC-C2DL-PSC/01", None): {"DET": 0.93, "TRA": 0.92, "division_f1": 0.35},
+    ("nuclei", "Fluo-N2DL-HeLa/02", None): {"DET": 0.988, "SEG": 0.83, "SEG_ST": 0.92},
+    ("nuclei", "Fluo-N2DL-HeLa/02", 20): {"DET": 0.95},
+    ("nuclei", IMAGES, None): {"F1": 0.88},
+    ("phase", "PhC-C2DL-PSC/01", None): {"DET": 0.975, "SEG_ST": 0.83},
+    ("phase", "PhC-C2DL-PSC/01", 20): {"DET": 0.96},
 }
-SHOWN = ("SEG", "SEG_ST", "DET", "TRA", "LNK", "CHOTA", "CT", "BC1")
-
-DIVISION_SHOWN = ("f1", "precision", "recall", "delay_frames", "retract_rate", "ece", "brier")
 
 
-def measure(model: str, sequence: str, progress: bool = False) -> dict[str, Any]:
-    """Evaluate one sequence in a temporary folder."""
-    place = DATA / sequence
-    truth = place.with_name(place.name + "_GT"), place.with_name(place.name + "_ST")
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One model on one sequence; ``photons`` None: with all of its light."""
+
+    model: str
+    sequence: str
+    photons: int | None = None
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """What must at least be reached."""
+        return FLOORS.get((self.model, self.sequence, self.photons), {})
+
+    @property
+    def network(self) -> bool:
+        """Whether a network looks, and not a classical stage."""
+        return not self.model.startswith("classical")
+
+
+def cases(wanted: Sequence[str]) -> list[Case]:
+    """Return what is asked for; nothing: everything there is."""
+    if not wanted:
+        return [*cases(CLASSICAL), *(case for name in zoo.names(zoo.CELLS) for case in _all_of(name))]
+    found: list[Case] = []
+    for word in wanted:
+        model, _, place = word.rpartition(":") if ":" in word else (word, "", "")
+        sequence, _, photons = place.partition("@")
+        found += [Case(model, sequence, int(photons) if photons else None)] if sequence else _all_of(model)
+    return found
+
+
+def _all_of(model: str) -> Iterator[Case]:
+    kind = zoo.spec(zoo.path(model)).kind
+    for photons in PHOTONS:
+        yield Case(model, OF_KIND[kind], photons)
+    if kind == "nuclei":
+        yield Case(model, IMAGES)
+
+
+def role(case: Case) -> str:
+    """Say what the sequence was to the model, by the model's card: honest figures name what was learnt from."""
+    if not case.network:
+        return "development: its numbers were chosen on it"
+    shipped = case.model in zoo.names()
+    data = zoo.card(case.model).data if shipped and zoo.path(case.model).with_suffix(".json").is_file() else ()
+    if not data:
+        return "unknown: there is no card"
+    learnt = any(case.sequence in one.name or one.name in case.sequence for one in data)
+    if case.sequence == IMAGES:
+        return "held out: 20 % of a set that was learnt from" if learnt else "unseen"
+    return "training: all but its right edge was learnt from" if learnt else "development: not learnt from"
+
+
+def measure(case: Case, progress: bool = False) -> tuple[dict[str, Any], Outcomes | None]:
+    """Return the row of one case, and what its division confidences came to."""
+    row = {"model": case.model, "sequence": case.sequence, "role": role(case), "photons": case.photons}
+    if case.sequence == IMAGES:
+        return row | nuclei_images.measure(case.model, DATA / IMAGES), None
+    place = DATA / "ctc" / case.sequence
+    truth, computed = place.with_name(place.name + "_GT"), place.with_name(place.name + "_ST")
+    chain = ChainSettings(segment="network", segment_options={"model": case.model}) if case.network else None
     with tempfile.TemporaryDirectory() as out:
-        return evaluate(place, Path(out), model=model, gt=truth[0], st=truth[1], progress=progress)
-
-
-def missed(sequence: str, scored: dict[str, Any]) -> list[str]:
-    """Return the floors that are not reached, in words."""
-    found = {**scored, "f1": scored["division"]["f1"]}
-    return [
-        f"{sequence}: {name} {found[name]:.3f} is below {floor}"
-        for name, floor in FLOORS.get(sequence, {}).items()
-        if found[name] < floor
-    ]
-
-
-def _text(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"
-
-
-def show(sequence: str, scored: dict[str, Any]) -> None:
-    """Print the figures as a few lines."""
+        source = _degraded(place, Path(out) / place.name, case.photons) if case.photons else place
+        found, model = Path(out) / "found", None if case.network else case.model
+        scored = evaluate(source, found, model=model, gt=truth, st=computed, progress=progress, chain=chain)
+        sure = outcomes_in(found, truth)
     division, total = scored["division"], scored["ms"]["total"]
-    figures = "  ".join(f"{name} {_text(scored[name])}" for name in SHOWN)
-    print(f"{sequence}  {scored['model']}  {scored['frames']} frames\n  {figures}")
-    early = " ".join(_text(value) for value in division["f1_asof"].values())
-    shown = "  ".join(f"{name} {_text(division[name])}" for name in DIVISION_SHOWN)
-    print(f"  division {shown}\n  division f1 as of 0-5: {early}")
-    stages = "  ".join(
-        f"{name} {ms['p50']:.1f}/{ms['p99']:.1f}" for name, ms in scored["ms"].items() if name != "total"
-    )
-    print(f"  ms p50/p99: {total['p50']:.1f}/{total['p99']:.1f}  ({stages})")
+    plain = {"division_f1": division["f1"], "f1_asof_1": division["f1_asof"]["1"], "ms_p50": total["p50"]}
+    return row | {name: scored[name] for name in SHOWN} | plain | {"whole": scored}, sure
+
+
+def _degraded(place: Path, out: Path, photons: int) -> Path:
+    """Write the sequence as it would be with less light."""
+    out.mkdir()
+    for number, path in enumerate(sorted(place.glob("*.tif"))):
+        tifffile.imwrite(out / path.name, degraded(tifffile.imread(path), photons, number))
+    return out
+
+
+def missed(case: Case, row: dict[str, Any]) -> list[str]:
+    """Return the floors that are not reached, in words."""
+    light = f" at {case.photons} photons" if case.photons else ""
+    return [
+        f"{case.model} on {case.sequence}{light}: {name} {text(row[name])} is below {floor}"
+        for name, floor in case.floors.items()
+        if row[name] is None or row[name] < floor
+    ]
 
 
 def main() -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("wanted", nargs="*", default=SEQUENCES, metavar="MODEL:SEQUENCE")
+    parser.add_argument("--json", action="store_true", help="one object last")
+    parser.add_argument("--table", action="store_true", help="print the table only, and mind no floor")
+    parser.add_argument("--cards", action="store_true", help="write figures and calibration into the networks' cards")
+    parser.add_argument("wanted", nargs="*", metavar="MODEL[:SEQUENCE[@PHOTONS]]")
     options = parser.parse_args()
     if not DATA.is_dir():
         print(f"{DATA}: no recordings; set CYTOLOOP_DATA", file=sys.stderr)
         return 2
-    results, failures = {}, []
-    for wanted in options.wanted:
-        model, _, sequence = wanted.rpartition(":")
-        results[sequence] = measure(model, sequence, progress=not options.json)
-        failures += missed(sequence, results[sequence])
-        if not options.json:
-            show(sequence, results[sequence])
-    print(json.dumps({"results": results, "missed": failures}) if options.json else "\n".join(failures))
-    return 1 if failures else 0
+    rows: list[dict[str, Any]] = []
+    failures: list[str] = []
+    sure: dict[str, dict[str, Outcomes]] = {}
+    for case in cases(options.wanted):
+        row, outcomes = measure(case, progress=not options.json)
+        rows.append(row)
+        failures += missed(case, row)
+        if outcomes is not None:
+            light = f" at {case.photons} photons" if case.photons else ""
+            sure.setdefault(case.model, {})[case.sequence + light] = outcomes
+        if not (options.json or options.table):
+            print(in_lines(row))
+    if options.cards:
+        for name in dict.fromkeys(row["model"] for row in rows if row["model"] in zoo.names()):
+            write_card(name, [row for row in rows if row["model"] == name], sure.get(name, {}))
+    print(json.dumps({"results": rows, "missed": failures}) if options.json else table(rows))
+    if not (options.json or options.table):
+        print("\n".join(failures))
+    return 1 if failures and not options.table else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the README's pictures again: ``python benchmarks/figures.py`` (a minute; the page needs a Chromium)."""
+"""Make the README's pictures again: ``python benchmarks/pictures.py`` (a minute; the page needs a Chromium)."""
 
 from __future__ import annotations
 
