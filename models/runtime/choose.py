@@ -10,14 +10,14 @@ from pathlib import Path
 
 from models.runtime.face import Face, face
 from models.runtime.registry import REFERENCE, RUNTIMES, Runtime
-from models.runtime.selfcheck import Open, example, verify
+from models.runtime.selfcheck import Open, example, stored_outputs, verify
 from models.runtime.session import Session, Shapes
 from models.runtime.shared import fingerprint
 from stream.errors import RuntimeUnavailable, StageError
 from stream.metrics import RUNTIME
 
 LOG = logging.getLogger(__name__)
-_VERIFIED: dict[tuple[str, str, str, int], str] = {}
+_VERIFIED: dict[tuple[str, str, int, str, str], str] = {}
 _CHECKING = threading.Lock()
 
 
@@ -114,7 +114,9 @@ class _Opening:
 
     def _verified(self, name: str, runtime: Runtime, precision: str) -> str:
         """Compare, once in a process."""
-        key = (name, fingerprint(self._model), precision, self._threads)
+        stored = stored_outputs(self._model)
+        files = (fingerprint(self._model), fingerprint(stored) if stored.is_file() else "")
+        key = (name, precision, self._threads, *files)
         with _CHECKING:
             if key not in _VERIFIED:
                 shown = example(self._model, self._face, self._shapes, self._reference(name))

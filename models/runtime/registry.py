@@ -56,7 +56,8 @@ def _tensorrt(flavour: str) -> Runtime:
     def open_(model: Path, shapes: Shapes, precision: str, _: int) -> Session:
         return tensorrt.open_tensorrt(model, shapes, precision=precision, flavour=flavour)
 
-    return Runtime(lambda: tensorrt.unavailable(flavour), open_, lambda: "" if gpus() else "no NVIDIA GPU")
+    # without a GPU there is no need to load 100 MB of libraries to be told so
+    return Runtime(lambda: tensorrt.unavailable(flavour) if gpus() else "no NVIDIA GPU and driver", open_)
 
 
 RUNTIMES: Mapping[str, Callable[[], Runtime]] = {

@@ -15,10 +15,12 @@ from stream.errors import RuntimeUnavailable, StageError
 
 SIDE_PX = 128
 """Of the picture that is compared where none is stored: some cells of the usual size fit in."""
-PEDESTAL = 32768.0
-"""Counts that some cameras add to every pixel: beside them, a lower precision cannot hold a cell's contrast."""
+WORST_OFFSET = 32_896.0
+"""Counts under a frame, as some cameras add, halfway between two bf16 numbers: rounding would move it by 128."""
 LEVELS = ("frames", "offset", "scale")
 """Inputs of a network that normalises its frames itself; see :mod:`models.spec`."""
+CONTRAST = 400.0
+"""Counts of a drawn cell."""
 LEAST_DEVIATION = 0.05
 """What a plane's error is measured in, at least: without a cell in the picture, a plane is nearly constant."""
 
@@ -53,12 +55,17 @@ class Example:
     source: str
 
 
+def stored_outputs(model: Path) -> Path:
+    """Return where inputs and reference outputs of a model lie, whether they are there or not."""
+    return model.with_name(f"{model.stem}.check.npz")
+
+
 def example(model: Path, known: Face, shapes: Shapes, reference: Open | None) -> Example:
     """Return what is stored beside the model, or else what the reference runtime makes of drawn cells.
 
     Raises StageError when what is stored cannot be read or does not belong to the model.
     """
-    stored = model.with_name(f"{model.stem}.check.npz")
+    stored = stored_outputs(model)
     if stored.is_file():
         return _stored(stored, known)
     inputs = drawn(_small(known.ordered(shapes)))
@@ -126,8 +133,8 @@ def _compare_on_pedestal(session: Session, frames: Floats, offset: Floats, scale
     """Compare the network with itself: whole counts, and the same counts on a pedestal, hold the same cells."""
     frames, offset = np.round(frames), np.round(offset)
     wanted = [array.copy() for array in session.run(frames, offset, scale)]
-    pedestal = np.float32(PEDESTAL)
-    compare(session.run(frames + pedestal, offset + pedestal, scale), wanted, session)
+    pedestal = WORST_OFFSET - offset
+    compare(session.run(frames + pedestal[..., None, None], offset + pedestal, scale), wanted, session)
 
 
 def _stored(file: Path, known: Face) -> Example:
@@ -157,7 +164,7 @@ def drawn(shapes: Shapes) -> dict[str, Floats]:
     return {
         name: _cells(rng, shape, normalised)
         if len(shape) == 4
-        else np.full(shape, {"offset": 120.0, "scale": 1200.0}.get(name, 1.0), np.float32)
+        else np.full(shape, {"offset": 120.0, "scale": CONTRAST}.get(name, 1.0), np.float32)
         for name, shape in shapes.items()
     }
 
@@ -169,4 +176,4 @@ def _cells(rng: np.random.Generator, shape: tuple[int, ...], normalised: bool) -
         y, x = rng.uniform((0, 0), shape[-2:])
         picture += np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 7.0**2))
     noisy = np.clip(picture, 0, 1.3) + rng.normal(0, 0.015, shape)
-    return (noisy if normalised else np.clip(np.round(120 + 1200 * noisy), 0, None)).astype(np.float32)
+    return (noisy if normalised else np.clip(np.round(120 + CONTRAST * noisy), 0, None)).astype(np.float32)
