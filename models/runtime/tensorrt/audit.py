@@ -72,8 +72,8 @@ def audit_engine(engine: Any, trt: Any, precision: str) -> int:
     """
     inspector = engine.create_engine_inspector()
     told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
-    layers = [layer for layer in told.get("Layers", []) if isinstance(layer, dict)]
-    convolutions = [layer for layer in layers if "conv" in str(layer.get("LayerType", "")).lower()]
+    fused = [one for one in told.get("Layers", []) if isinstance(one, dict)]
+    convolutions = [one for one in fused if "conv" in str(one.get("LayerType", "")).lower()]
     other = {"fp16": ("Float", "FP32"), "fp32": ("Half", "FP16")}[precision]
     wrong = [str(c.get("Name")) for c in convolutions if any(word in _formats(c) for word in other)]
     if wrong:
@@ -81,9 +81,9 @@ def audit_engine(engine: Any, trt: Any, precision: str) -> int:
     return len(convolutions)
 
 
-def _formats(layer: dict[str, Any]) -> str:
+def _formats(fused: dict[str, Any]) -> str:
     """Return the formats and types of a layer's outputs, as the inspector writes them in any version."""
-    return " ".join(f"{out.get('Format/Datatype', '')} {out.get('DataType', '')}" for out in layer.get("Outputs", []))
+    return " ".join(f"{out.get('Format/Datatype', '')} {out.get('DataType', '')}" for out in fused.get("Outputs", []))
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:

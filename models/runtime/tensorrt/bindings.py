@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -91,16 +91,17 @@ class Bindings:
             with self._lock:
                 self._listeners[:] = [s for s in self._listeners if s is not said]
 
-    def target(self, config: Any, capability: str) -> None:
-        """Aim a build at one compute capability. Raises StageError where it cannot be."""
+    def target(self, config: Any, capabilities: Sequence[str]) -> None:
+        """Aim a build at compute capabilities. Raises StageError where one cannot be."""
         trt = self.trt
         if not self.rtx:
             return
-        if not self.serves(capability):
-            raise StageError(f"TensorRT-RTX {self.version} makes no engines for compute capability {capability}")
-        config.num_compute_capabilities = 1
-        if not config.set_compute_capability(getattr(trt.ComputeCapability, _sm(capability)), 0):
-            raise StageError(f"TensorRT-RTX {self.version} refuses compute capability {capability}")
+        config.num_compute_capabilities = len(capabilities)
+        for place, capability in enumerate(capabilities):
+            if not self.serves(capability):
+                raise StageError(f"TensorRT-RTX {self.version} makes no engines for compute capability {capability}")
+            if not config.set_compute_capability(getattr(trt.ComputeCapability, _sm(capability)), place):
+                raise StageError(f"TensorRT-RTX {self.version} refuses compute capability {capability}")
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
     def runtime_config(self, engine: Any, kernels: bytes) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def model_file(model: Path, precision: str) -> Path:
     return file
 
 
-def build(bindings: Bindings, model: bytes, plan: Plan, *, capability: str, precision: str) -> Built:
+def build(bindings: Bindings, model: bytes, plan: Plan, *, capabilities: Sequence[str], precision: str) -> Built:
     """Compile a network.
 
     Parameters
@@ -43,8 +43,8 @@ def build(bindings: Bindings, model: bytes, plan: Plan, *, capability: str, prec
         An ONNX file; its own types decide the precision.
     plan
         Which shapes the engine will serve.
-    capability
-        Compute capability, as ``"8.6"``; TensorRT 11 builds for the GPU that it finds.
+    capabilities
+        Compute capabilities that one engine shall serve, as ``["8.6"]``; TensorRT 11 builds for the GPU that it finds.
     precision
         What the file is in, ``"fp16"`` or ``"fp32"``: checked layer by layer.
 
@@ -64,11 +64,11 @@ def build(bindings: Bindings, model: bytes, plan: Plan, *, capability: str, prec
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if precision == "fp32":
             config.clear_flag(trt.BuilderFlag.TF32)  # TF32 keeps 10 bits of a mantissa: not what fp32 says
-        bindings.target(config, capability)
+        bindings.target(config, capabilities)
         _add_profile(builder, config, network, plan)
         memory = builder.build_serialized_network(network, config)
         if memory is None:
-            raise StageError(f"{bindings.flavour} builds no engine for {capability}: {said.reason()}")
+            raise StageError(f"{bindings.flavour} builds no engine for {', '.join(capabilities)}: {said.reason()}")
         about_profiles = [warning for warning in said.warnings if "profile" in warning.lower()]
         if about_profiles:
             raise StageError(f"shapes do not suit the network: {about_profiles[0]}")

@@ -161,7 +161,9 @@ class Cuda:
         try:
             work()
         except BaseException:
-            cudart.cudaStreamEndCapture(stream)  # what stopped the work is the error to show
+            error, graph = cudart.cudaStreamEndCapture(stream)  # what stopped the work is the error to show
+            if not int(error):
+                self._let_go("cudaGraphDestroy", cudart.cudaGraphDestroy(graph))
             raise
         graph = self._done("cudaStreamEndCapture", cudart.cudaStreamEndCapture(stream))
         try:

@@ -115,7 +115,7 @@ def open_wanted(bindings: Bindings, cuda: Cuda, wanted: Wanted, store: EngineSto
             store.drop(name)
             store.drop(_kernels(name))
     start = time.perf_counter()
-    built = build(bindings, model, lambda _: wanted.profile, capability=gpu.capability, precision=wanted.precision)
+    built = build(bindings, model, lambda _: wanted.profile, capabilities=[gpu.capability], precision=wanted.precision)
     took = f"{gpu.name}, engine built in {time.perf_counter() - start:.1f} s"
     session = _session(bindings, cuda, built.engine, wanted, took, store, name)
     store.put(name, built.engine)

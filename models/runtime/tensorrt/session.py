@@ -156,7 +156,8 @@ class TensorRTSession:
 
     def kernels(self) -> bytes:
         """Return what the cache of compiled kernels holds now; empty with TensorRT 11."""
-        memory = self._kernels.serialize() if self._kernels is not None else None
+        runtime_cache = self._kernels
+        memory = None if runtime_cache is None else runtime_cache.serialize()
         return b"" if memory is None else bytes(memory)
 
     def audit(self) -> int:

@@ -78,9 +78,7 @@ class Slot:
         self.busy = False
         self._cuda = cuda
         self._names = (tuple(inputs), tuple(outputs))
-        self._uploaded, self._computed, self._downloaded = (cuda.event() for _ in range(3))
-        for event in (self._uploaded, self._computed, self._downloaded):
-            held.callback(cuda.end_event, event)
+        self._uploaded, self._computed, self._downloaded = (_event(cuda, held) for _ in range(3))
         self._inputs: list[Buffer] = []
         self._outputs: list[Buffer] = []
         self._graph: Any = None
@@ -181,6 +179,12 @@ class Slot:
             cuda.fill(buffer.device + buffer.host.nbytes - WORD, POISON, WORD, stream)
         if not self.context.execute_async_v3(int(stream)):
             raise StageError("TensorRT did not take the frame (execute_async_v3 said no)")
+
+
+def _event(cuda: Cuda, held: ExitStack) -> Any:
+    event = cuda.event()
+    held.callback(cuda.end_event, event)
+    return event
 
 
 def _fresh(name: str, host: NDArray[np.float32]) -> NDArray[np.float32]:
