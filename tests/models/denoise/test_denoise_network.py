@@ -43,19 +43,18 @@ def test_what_it_holds_for_noise_is_taken_away_without_bias(blur: Path, photons:
     assert abs(bias) < 0.15 * GAIN
 
 
-@pytest.mark.parametrize("weights", [FINE, (-0.5, 0.3, 0.0, 0.0, 0.0)], ids=["fine", "rough"])
-def test_the_answer_is_in_standard_deviations_of_the_noise(tmp_path: Path, weights: tuple[float, ...]) -> None:
-    stage = stage_of(drawn_net(tmp_path / "net.onnx", weights))
+def test_the_answer_is_in_standard_deviations_of_the_noise(blur: Path) -> None:
+    """Where the fine structure is small, and so hardly bent, taking it away is a mean of 3x3 stabilised pixels."""
+    stage = stage_of(blur)
     pixels = shot(electrons(60), np.random.default_rng(1))
     out = stage.step(moment(0, pixels)).denoised
     assert out is not None
     before, after = stabilised(pixels, stage.noise), stabilised(out, stage.noise)
     mean = np.pad(before, 1, mode="reflect")
     near = sum(mean[y : y + SHAPE[0], x : x + SHAPE[1]] for y in range(3) for x in range(3)) / 9
-    if weights == FINE:  # the bend is undone here: what is bent little must come out as the blur
-        little = np.abs(before - near) < 0.2
-        assert np.abs(after - near)[little].max() < 0.1
-    assert not np.allclose(after, before, atol=0.3)
+    little = np.abs(before - near) < 0.2
+    assert np.abs(after - near)[little].max() < 0.2
+    assert np.abs(after - before).mean() > 0.4
 
 
 @pytest.mark.parametrize("way", [-1000.0, 1000.0])

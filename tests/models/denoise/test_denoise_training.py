@@ -1,4 +1,4 @@
-"""The denoiser's training: halves are independent, a network learns from them, and what is exported is what was trained."""
+"""The denoiser's training: halves are independent, a network learns from them, and its export gives what it gave."""
 
 from __future__ import annotations
 
