@@ -16,7 +16,7 @@ from models.denoise.spec import PLANES, DenoiseSpec
 from models.spec import NetSpec
 from stream.errors import ConfigError, StageError
 from tests.models.denoise.dim_cells import GAIN, KNOWN, OFFSET, SHAPE, electrons, gained_db, moment, shot
-from tests.models.denoise.drawn_net import FINE, drawn_net
+from tests.models.denoise.drawn_net import drawn_net
 
 NOTHING = (0.0,) * PLANES
 
