@@ -102,6 +102,8 @@ class Tracked:
     moment: Moment
     segmentation: Segmentation
     tracks: Tracks
+    measured: object | None = None
+    """What the tracker measured of the cells, for a divider that knows its kind and would measure the same again."""
 
 
 class Stateful(Protocol):

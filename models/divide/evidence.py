@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,20 @@ BIAS = -4.0
 """Logistic regression, rounded, on candidates from nuclei in fluorescence, from cells in phase contrast (both with
 near-perfect, with classical and with rough masks) and from the virtual microscope; every set weighs the same."""
 
+VOTED = (*FEATURES, "strayed", "astray", "newborn", "newest", "dividing")
+"""Columns of :func:`voted_evidence`, where a network says where cells were, which are new and which divide.
+
+strayed   how far the vote of the daughter who agrees better is from the mother's last place, at most 1
+astray    the same of the other daughter
+newborn   how new both daughters look together: mean of two logits, each between -5 and 5
+newest    the smaller of the two logits
+dividing  how much the mother looked like dividing: the largest logit of her last two frames, likewise
+"""
+VOTED_WEIGHTS = (-4.0, -3.0, -2.5, -1.0, -1.0, 0.6, -1.0, 2.0, 2.0, -0.9, -1.5, -2.5, 0.4, 0.3, 0.4)
+VOTED_BIAS = 1.0
+SHARPEST = 5.0
+"""Logits of a network are not believed beyond this."""
+
 DEPTH = 3
 """Frames of a mother's past that are looked at: a split may be noticed two frames late."""
 LATE = 0.8
@@ -39,34 +53,39 @@ SHRUNK = 0.8
 @dataclass(frozen=True, slots=True, eq=False)
 class Mothers:
     """The past of supposed mothers, newest first: places ``(n, DEPTH, 2)`` px of the daughters' frame, NaN unknown;
-    areas in px², brightness and roundness ``(n, DEPTH)``; frames in which each was seen ``(n,)``."""
+    areas in px², brightness, roundness, probabilities that she is newborn and that she divides ``(n, DEPTH)``; frames
+    in which each was seen ``(n,)``."""
 
     places_px: Floats
     area_px: Floats
     brightness: Floats
     roundness: Floats
+    newborn: Floats
+    dividing: Floats
     seen: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> Mothers:
         """Return some of them, repeats allowed."""
-        return Mothers(
-            self.places_px[rows], self.area_px[rows], self.brightness[rows], self.roundness[rows], self.seen[rows]
-        )
+        return Mothers(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Daughters:
-    """Two supposed daughters for each mother: centres ``(n, 2, 2)`` px, areas and brightness ``(n, 2)``."""
+    """Two supposed daughters for each mother: centres, and where they say that they or their mother were, ``(n, 2, 2)``
+    px; areas, brightness and probabilities that they are newborn ``(n, 2)``. NaN: nobody says."""
 
     centre_px: Floats
+    vote_px: Floats
     area_px: Floats
     brightness: Floats
+    newborn: Floats
 
 
 def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floats:
     """Return how probable it is that each mother became her two daughters, 0 to 1.
 
-    Where a mother has shrunk lately, the split may have been noticed late: then her past is tried too.
+    Where a network's word on votes, daughters and mother is there, it counts. Where a mother has shrunk lately, the
+    split may have been noticed late: then her past is tried too.
     """
     best = np.zeros(len(mothers.seen))
     for lag in range(DEPTH):
@@ -76,7 +95,10 @@ def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float) -> Flo
                 fits &= mothers.area_px[:, 0] <= SHRUNK * mothers.area_px[:, lag]
         if fits.any():
             with np.errstate(all="ignore"):
-                p = probability(evidence(mothers, daughters, typical_px, lag)) * LATE**lag
+                plain = evidence(mothers, daughters, typical_px, lag)
+                voted = voted_evidence(plain, mothers, daughters, typical_px, lag)
+                told = np.isfinite(voted).all(axis=1)
+                p = np.where(told, voted_probability(voted), probability(plain)) * LATE**lag
             best = np.where(fits, np.maximum(best, p), best)
     return best
 
@@ -103,6 +125,31 @@ def evidence(mothers: Mothers, daughters: Daughters, typical_px: float, lag: int
     return np.stack(columns, axis=1)
 
 
+def voted_evidence(plain: Floats, mothers: Mothers, daughters: Daughters, typical_px: float, lag: int = 0) -> Floats:
+    """Return ``(n, len(VOTED))``: :func:`evidence` and what a network adds to it; NaN where it said nothing."""
+    last = mothers.places_px[:, 0]
+    away = np.stack([_length(daughters.vote_px[:, k] - last) for k in (0, 1)], axis=1) / typical_px
+    newborn = logit(daughters.newborn)
+    if lag:
+        # the two were one cell then, and it was the newborn one
+        newborn = np.maximum(newborn, logit(mothers.newborn[:, lag - 1 : lag]))
+    columns = (
+        np.minimum(away.min(axis=1), 1.0),
+        np.minimum(away.max(axis=1), 1.0),
+        newborn.mean(axis=1),
+        newborn.min(axis=1),
+        logit(np.fmax.reduce(mothers.dividing[:, lag : lag + 2], axis=1)),
+    )
+    return np.concatenate([plain, np.stack(columns, axis=1)], axis=1)
+
+
+def logit(p: Floats) -> Floats:
+    """Return the logit of probabilities, at most :data:`SHARPEST` large; NaN stays."""
+    sharp = 1 / (1 + np.exp(-SHARPEST))
+    inside = np.clip(p, 1 - sharp, sharp)
+    return np.log(inside / (1 - inside))
+
+
 def _length(vectors: Floats) -> Floats:
     length: Floats = np.hypot(vectors[:, 0], vectors[:, 1])
     return length
@@ -110,5 +157,14 @@ def _length(vectors: Floats) -> Floats:
 
 def probability(features: Floats) -> Floats:
     """Return how probable a division is for each row of :func:`evidence`, 0 to 1."""
-    p: Floats = 1 / (1 + np.exp(-np.clip(features @ np.array(WEIGHTS) + BIAS, -30, 30)))
+    return _logistic(features, WEIGHTS, BIAS)
+
+
+def voted_probability(features: Floats) -> Floats:
+    """Return how probable a division is for each row of :func:`voted_evidence`, 0 to 1; NaN where one is unknown."""
+    return _logistic(features, VOTED_WEIGHTS, VOTED_BIAS)
+
+
+def _logistic(features: Floats, weights: tuple[float, ...], bias: float) -> Floats:
+    p: Floats = 1 / (1 + np.exp(-np.clip(features @ np.array(weights) + bias, -30, 30)))
     return p

@@ -22,6 +22,8 @@ PAST = np.dtype(
         ("area", "f8", (DEPTH,)),  # µm²
         ("brightness", "f8", (DEPTH,)),
         ("roundness", "f8", (DEPTH,)),
+        ("newborn", "f8", (DEPTH,)),
+        ("dividing", "f8", (DEPTH,)),
     ]
 )
 Past = NDArray[Any]
@@ -37,7 +39,7 @@ def remember(past: Past, tracks: Tracks, labels: NDArray[np.int32], found: Bodie
     """
     alive = tracks.track_id[tracks.state == TrackState.ALIVE]
     rows = np.zeros(len(alive), PAST)
-    for name in ("places", "area", "brightness", "roundness"):
+    for name in ("places", "area", "brightness", "roundness", "newborn", "dividing"):
         rows[name] = np.nan
     rows["id"] = alive
     _, old, new = np.intersect1d(past["id"], alive, assume_unique=True, return_indices=True)
@@ -50,6 +52,8 @@ def remember(past: Past, tracks: Tracks, labels: NDArray[np.int32], found: Bodie
         ("area", found.area_px[cell] * frame.pixel_um**2),
         ("brightness", found.brightness[cell]),
         ("roundness", found.roundness[cell]),
+        ("newborn", found.newborn[cell]),
+        ("dividing", found.dividing[cell]),
     ):
         rows[name][now] = np.concatenate([newest[:, None], rows[name][now][:, :-1]], axis=1)
     return rows
@@ -70,5 +74,7 @@ def as_mothers(rows: Past, now_um: NDArray[np.float64], frame: Frame) -> Mothers
         rows["area"] / frame.pixel_um**2,
         rows["brightness"],
         rows["roundness"],
+        rows["newborn"],
+        rows["dividing"],
         rows["seen"].astype(np.int64),
     )

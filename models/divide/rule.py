@@ -21,7 +21,7 @@ from stream.frame import FrameRef
 from stream.lineage import Tracks, TrackState
 from stream.stages import Tracked
 
-SCHEMA = 1
+SCHEMA = 2
 STAYED = 0.4
 """Logit that a proposal gains for each frame in which two daughters are seen."""
 GONE = 1.5
@@ -77,7 +77,8 @@ class RuleDivider:
     def step(self, tracked: Tracked) -> Sequence[Event]:
         """Return what this frame tells: first words on pending divisions, then new ones, each by mother's id."""
         frame, tracks = tracked.moment.frame, tracked.tracks
-        found = bodies(tracked.segmentation, frame.pixels)
+        known = tracked.measured
+        found = known if isinstance(known, Bodies) else bodies(tracked.segmentation, frame.pixels)
         count = len(tracked.segmentation.cells)
         self._last = (frame.frame, frame.ref, tracked.moment.elapsed_s, count)
         events, pending = [], []

@@ -19,7 +19,7 @@ from models.track.matching import match
 from models.track.measure import Bodies, bodies, compact
 from models.track.memory import Memory, Rows, View
 from models.track.settle import SMOOTHING, Step, inside, published, settle, tracks
-from models.track.splits import splits
+from models.track.splits import Split, splits
 from stream.cells import Segmentation
 from stream.config import Settings, parse
 from stream.errors import StageError
@@ -47,6 +47,8 @@ class TrackOptions(Settings):
     """Frames for which a track outside the image (the stage or ROI moved) is kept."""
     split_threshold: float = Field(default=0.3, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
+    take_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """The same where another track would go on in one of them, though both say that they come from the mother."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
 
@@ -117,8 +119,7 @@ class AssignmentTracker:
             whole, pieces = cut(segmented.segmentation, segmented.moment, linked.expected, made)
             segmented = replace(segmented, segmentation=whole)
             linked = self._link(segmented, rows, view, passed)
-        mothers = _mothers(rows, view, frame.pixel_um**2, linked.drift)
-        divided = splits(mothers, linked.found, linked.links, linked.cell_of, self._options.split_threshold)
+        linked, divided = self._divided(rows, view, frame.pixel_um**2, linked)
         is_piece = np.isin(segmented.segmentation.cells.label, pieces)
         step = Step(segmented, linked.found, view, linked.cell_of, linked.host_of, divided, linked.drift, is_piece)
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
@@ -126,25 +127,54 @@ class AssignmentTracker:
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
         self._memory = self._next(linked.expected, step, passed, settled, segmentation.labels)
-        return Tracked(segmented.moment, segmentation, tracks(settled, np.array(self._memory.drift_um), pace))
+        table = tracks(settled, np.array(self._memory.drift_um), pace)
+        return Tracked(segmented.moment, segmentation, table, linked.found.take(np.argsort(id_of_cell)))
 
     def _link(self, segmented: Segmented, rows: Rows, view: View, passed: int) -> Linked:
         frame, segmentation = segmented.moment.frame, segmented.segmentation
         scale_um2, typical_um2 = frame.pixel_um**2, self._memory.typical_um2
-        found = bodies(segmentation, frame.pixels, None if typical_um2 is None else typical_um2 / scale_um2)
+        typical_px2 = None if typical_um2 is None else typical_um2 / scale_um2
+        found = bodies(segmentation, frame.pixels, typical_px2, self._votes(segmentation, view))
         expected, drift = _expect(rows, found, view, passed, scale_um2)
+        # a network that was not told of a jump looked in the wrong place
+        jumped = np.hypot(*drift) > found.typical_px / 2
+        found = replace(found, vote_px=found.vote_px + (np.nan if jumped else drift))
         made = self._links(expected, found, segmentation, view, drift)
         cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
         host_of = _hosts(rows, expected, made, cell_of)
         return Linked(found, expected, drift, made, cell_of, host_of)
 
+    def _votes(self, now: Segmentation, view: View) -> Floats | None:
+        """Return where the cells say that they were, in this frame's px."""
+        before = self._memory.view
+        if before is None:
+            return None
+        return view.to_image_px(before.to_stage_um(now.cells.prev_centre_px.astype(np.float64)))
+
+    def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
+        """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
+        options = self._options
+        mothers = _mothers(rows, view, scale_um2, linked.drift)
+        divided = splits(
+            mothers, linked.found, linked.links, linked.cell_of, options.split_threshold, options.take_threshold
+        )
+        ends, taken = np.zeros(len(rows), np.bool_), np.full(len(linked.found), -1, np.int64)
+        for split in divided:
+            ends[split.row] = True
+            taken[list(split.daughters)] = split.row
+        seen = np.nonzero(linked.cell_of >= 0)[0]
+        heir = taken[linked.cell_of[seen]]
+        if ((heir < 0) & ~ends[seen] | (heir == seen)).all():
+            return linked, divided
+        made = linked.links
+        cost = np.where(ends[made.row] | (taken[made.column] >= 0), np.inf, made.cost)
+        cell_of = match(made.start, made.column, cost, len(linked.found), linking.MISS)
+        return replace(linked, cell_of=cell_of, host_of=_hosts(rows, linked.expected, made, cell_of)), divided
+
     def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
         memory = self._memory
-        before = None
-        if memory.view is not None:
-            before = view.to_image_px(memory.view.to_stage_um(now.cells.prev_centre_px.astype(np.float64)))
-        anchor, anchored = linking.anchors(now.cells, before)
-        made = linking.links(expected, found, anchor, anchored, float(np.clip(1.5 * memory.scatter, 0.08, 0.5)))
+        sigma, sigma_voted = np.clip(1.5 * np.array([memory.scatter, memory.voted_scatter]), 0.08, 0.5)
+        made = linking.links(expected, found, float(sigma), float(sigma_voted))
         if memory.view is None or memory.labels is None or not np.allclose(memory.view.affine_um, view.affine_um):
             return made
         moved = view.to_image_px(memory.view.origin_um[None])[0] + drift
@@ -154,10 +184,14 @@ class AssignmentTracker:
     def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, labels: NDArray[np.int32]) -> Memory:
         memory, moment = self._memory, step.segmented.moment
         linked = step.cell_of >= 0
-        scatter, typical = memory.scatter, memory.typical_um2
+        scatter, voted, typical = memory.scatter, memory.voted_scatter, memory.typical_um2
         if linked.sum() >= 5:
-            away = step.found.centre_px[step.cell_of[linked]] - expected.expected_px[linked]
-            scatter += 0.2 * (float(np.median(np.hypot(*away.T))) / step.found.typical_px - scatter)
+            cell, size = step.cell_of[linked], step.found.typical_px
+            away = np.hypot(*(step.found.centre_px[cell] - expected.expected_px[linked]).T)
+            scatter += 0.2 * (float(np.median(away)) / size - scatter)
+            away = np.hypot(*(step.found.vote_px[cell] - expected.last_px[linked]).T)
+            if np.isfinite(away).sum() >= 5:
+                voted += 0.2 * (float(np.nanmedian(away)) / size - voted)
         if len(step.found):
             typical = float(np.pi * step.found.typical_px**2 / 4 * moment.frame.pixel_um**2)
         next_id = max(memory.next_id, int(settled["id"].max(initial=0)) + 1)
@@ -167,7 +201,7 @@ class AssignmentTracker:
             now_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
             drift_um += SMOOTHING * (now_um / passed - drift_um)
         drifting = (float(drift_um[0]), float(drift_um[1]))
-        return Memory(next_id, number, moment.elapsed_s, typical, scatter, drifting, settled, step.view, labels)
+        return Memory(next_id, number, moment.elapsed_s, typical, scatter, voted, drifting, settled, step.view, labels)
 
 
 def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
@@ -188,7 +222,8 @@ def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float
 
 def _mothers(rows: Rows, view: View, scale_um2: float, drift: Floats) -> Mothers:
     places = view.to_image_px(rows["places"].reshape(-1, 2)).reshape(rows["places"].shape) + drift
-    return Mothers(places, rows["area"] / scale_um2, rows["brightness"], rows["roundness"], rows["seen"])
+    told = (rows[name] for name in ("brightness", "roundness", "newborn", "dividing", "seen"))
+    return Mothers(places, rows["area"] / scale_um2, *told)
 
 
 def _hosts(rows: Rows, expected: Expected, made: Links, cell_of: Longs) -> Longs:

@@ -98,6 +98,8 @@ def _piece(cells: Cells, row: int, label: int, ys: Longs, xs: Longs, moment: Mom
     columns["centroid_px"][0] = ys.mean(), xs.mean()
     columns["bbox_px"][0] = ys.min(), xs.min(), ys.max() + 1, xs.max() + 1
     columns["area_px"][0] = len(ys)
+    for name in ("prev_centre_px", "state_prob"):  # said of the whole
+        columns[name][0] = np.nan
     if len(moment.channels) == cells.mean_counts.shape[1]:
         columns["mean_counts"][0] = [pixels[ys, xs].mean() for pixels in moment.channels.values()]
     return Cells(**columns)

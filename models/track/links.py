@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.track.matching import near
 from models.track.measure import Bodies, overlaps, pace, places
-from stream.cells import Cells, Segmentation
+from stream.cells import Segmentation
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -41,28 +41,32 @@ class Links:
     shared_px: Longs
 
 
-def links(expected: Expected, found: Bodies, anchor_px: Floats, anchored: NDArray[np.bool_], sigma: float) -> Links:
+def links(expected: Expected, found: Bodies, sigma: float, sigma_voted: float) -> Links:
     """Gate and price every plausible link by motion, area and brightness.
+
+    A cell that says where it was in the previous frame is compared with where tracks were then, any other with where
+    they are expected now.
 
     Parameters
     ----------
-    anchor_px : (m, 2)
-        Where each cell says it was in the previous frame (in this frame's px) where ``anchored``, else its centre.
-    sigma
-        Usual distance between expected and found place, in diameters of the typical cell.
+    sigma, sigma_voted
+        Usual distance between a track's expected place and its cell, and between its last place and its cell's vote,
+        in diameters of the typical cell.
 
     Notes
     -----
-    The motion term is that of a Student distribution: cells sometimes jump.
+    The motion term is that of a Student distribution: cells sometimes jump, and votes sometimes err.
     """
+    voted: NDArray[np.bool_] = np.isfinite(found.vote_px).all(axis=1)
+    anchor_px = np.where(voted[:, None], found.vote_px, found.centre_px)
     size = found.typical_px
     radius = size * gate(found.centre_px, size) * np.sqrt(1.0 + np.minimum(expected.missed, 3))
     start, column = near(expected.expected_px, anchor_px, radius)
     row = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    base = np.where(anchored[column, None] & (expected.missed[row] == 0)[:, None], expected.last_px[row], 0.0)
-    base = np.where((base == 0).all(axis=1)[:, None], expected.expected_px[row], base)
+    by_vote = voted[column] & (expected.missed[row] == 0)
+    base = np.where(by_vote[:, None], expected.last_px[row], expected.expected_px[row])
     step = (anchor_px[column] - base) / size
-    spread = sigma**2 * (1.0 + expected.missed[row])
+    spread = np.where(by_vote, sigma_voted, sigma) ** 2 * (1.0 + expected.missed[row])
     motion = 2.0 * np.log1p((step**2).sum(axis=1) / (4 * spread))
     growth = np.log(found.area_px[column] / expected.area_px[row])
     change = found.brightness[column] - expected.brightness[row]
@@ -116,15 +120,3 @@ def _sub(start: Longs, order: Longs) -> tuple[Longs, Longs]:
     begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     rows = np.arange(begin[-1]) - np.repeat(begin[:-1], counts) + np.repeat(start[order], counts)
     return begin, rows
-
-
-def anchors(cells: Cells, to_now: Floats | None) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return where each cell is to be looked for from the past, and whether its segmenter said so.
-
-    ``to_now`` is ``prev_centre_px`` in this frame's px; None: there was no previous frame.
-    """
-    centre = cells.centroid_px.astype(np.float64)
-    if to_now is None:
-        return centre, np.zeros(len(centre), np.bool_)
-    known: NDArray[np.bool_] = np.isfinite(to_now[:, 0]) & np.isfinite(to_now[:, 1])
-    return np.where(known[:, None], to_now, centre), known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.divide.evidence import Daughters
-from stream.cells import Segmentation
+from stream.cells import STATES, Segmentation
 from stream.errors import StageError
 
 WIDEST = 1 << 22
@@ -32,6 +32,10 @@ class Bodies:
         Mean over the cell relative to the typical cell, in units of the frame's own contrast.
     roundness : (n,) float64
         Ratio of the axes of the second moments, minor over major, 0 to 1.
+    vote_px : (n, 2) float64
+        Where each cell says that it, or its mother, was in the previous frame, in this frame's px; NaN unknown.
+    newborn, dividing : (n,) float64
+        Probabilities that this is a daughter's first frame, a mother's last; NaN unknown.
     typical_px : float
         Diameter of the typical cell.
     """
@@ -40,13 +44,26 @@ class Bodies:
     area_px: Floats
     brightness: Floats
     roundness: Floats
+    vote_px: Floats
+    newborn: Floats
+    dividing: Floats
     typical_px: float
 
     def __len__(self) -> int:
         return len(self.area_px)
 
+    def take(self, rows: Longs) -> Bodies:
+        """Return some of them, in another order."""
+        columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-1]}
+        return replace(self, **columns)
 
-def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: float | None = None) -> Bodies:
+
+def bodies(
+    segmentation: Segmentation,
+    pixels: NDArray[Any],
+    typical_area_px: float | None = None,
+    vote_px: Floats | None = None,
+) -> Bodies:
     """Measure the cells of a frame.
 
     Parameters
@@ -55,6 +72,8 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
         The image that was segmented.
     typical_area_px
         Area of the typical cell as known from earlier frames; None: this frame's median alone.
+    vote_px
+        ``prev_centre_px`` in this frame's px; None: there was no frame before.
 
     Raises
     ------
@@ -81,7 +100,11 @@ def bodies(segmentation: Segmentation, pixels: NDArray[Any], typical_area_px: fl
     least = int(cells.label[0]) if len(cells) else 0
     sums = _sums(labels, least, places(cells.label), len(cells), pixels, pace(typical_px))
     mean = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
-    return Bodies(centre, area, _relative(mean, _ground(labels, pixels)), _roundness(sums), typical_px)
+    brightness = _relative(mean, _ground(labels, pixels))
+    votes = np.full_like(centre, np.nan) if vote_px is None else vote_px
+    state = cells.state_prob.astype(np.float64)
+    newborn, dividing = state[:, STATES.index("newborn")], state[:, STATES.index("mitosis")]
+    return Bodies(centre, area, brightness, _roundness(sums), votes, newborn, dividing, typical_px)
 
 
 def _ground(labels: NDArray[np.int32], pixels: NDArray[Any]) -> float:
@@ -101,7 +124,9 @@ def _relative(mean: Floats, ground: float) -> Floats:
 def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
     """Return pairs of cells, given by their rows in ``found``, as supposed daughters."""
     pair = np.stack([one, two], axis=1)
-    return Daughters(found.centre_px[pair], found.area_px[pair], found.brightness[pair])
+    return Daughters(
+        found.centre_px[pair], found.vote_px[pair], found.area_px[pair], found.brightness[pair], found.newborn[pair]
+    )
 
 
 def _roundness(sums: Floats) -> Floats:

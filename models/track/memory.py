@@ -36,10 +36,12 @@ ROW = np.dtype(
         ("area", "f8", (DEPTH,)),  # µm²
         ("brightness", "f8", (DEPTH,)),
         ("roundness", "f8", (DEPTH,)),
+        ("newborn", "f8", (DEPTH,)),  # probabilities, NaN unknown
+        ("dividing", "f8", (DEPTH,)),
     ]
 )
 Rows = NDArray[Any]
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Memory:
     typical_um2: float | None = None
     scatter: float = 0.15
     """Median distance between where cells were expected and found, in diameters of the typical cell."""
+    voted_scatter: float = 0.1
+    """The same between where they were and where they say that they were."""
     drift_um: tuple[float, float] = (0.0, 0.0)
     """The field's smoothed drift ``(x, y)`` per frame, jumps left out."""
     rows: Rows = field(default_factory=lambda: np.zeros(0, ROW))
@@ -93,6 +97,7 @@ class Memory:
                 "elapsed_s": self.elapsed_s,
                 "typical_um2": self.typical_um2,
                 "scatter": self.scatter,
+                "voted_scatter": self.voted_scatter,
                 "drift_um": self.drift_um,
                 "rows": self.rows.tobytes(),
                 "view": None if view is None else [view.affine_um.tobytes(), view.origin_um.tobytes(), *view.shape],
@@ -108,7 +113,8 @@ class Memory:
             said = msgpack.unpackb(state)
             if said["schema"] != SCHEMA:
                 raise StageError(f"tracker state has schema {said['schema']}, this program reads {SCHEMA}")
-            memory = cls(said["next_id"], said["frame"], said["elapsed_s"], said["typical_um2"], said["scatter"])
+            memory = cls(said["next_id"], said["frame"], said["elapsed_s"], said["typical_um2"])
+            memory.scatter, memory.voted_scatter = said["scatter"], said["voted_scatter"]
             memory.drift_um = (said["drift_um"][0], said["drift_um"][1])
             memory.rows = np.frombuffer(said["rows"], ROW).copy()
             if said["view"] is not None:

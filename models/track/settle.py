@@ -117,6 +117,8 @@ def _see(rows: Rows, on: Longs, cell: Longs, step: Step) -> None:
         ("area", step.found.area_px[cell] * frame.pixel_um**2),
         ("brightness", step.found.brightness[cell]),
         ("roundness", step.found.roundness[cell]),
+        ("newborn", step.found.newborn[cell]),
+        ("dividing", step.found.dividing[cell]),
     ):
         rows[name][on] = np.concatenate([newest[:, None], rows[name][on][:, :-1]], axis=1)
     box = step.segmented.segmentation.cells.bbox_px[cell]
@@ -131,7 +133,7 @@ def _born(step: Step, cell: Longs, first_id: int, parent: int) -> Rows:
     rows["parent"] = parent
     rows["born"] = step.segmented.moment.frame.frame
     rows["seen"] = 1
-    for name in ("places", "area", "brightness", "roundness"):
+    for name in ("places", "area", "brightness", "roundness", "newborn", "dividing"):
         rows[name] = np.nan
     rows["position"] = step.view.to_stage_um(step.found.centre_px[cell])
     _see(rows, np.arange(len(cell)), cell, step)

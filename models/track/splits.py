@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 
 from models.divide.evidence import Mothers, likelihood
 from models.track.links import Links
+from models.track.matching import near
 from models.track.measure import Bodies, daughters
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+
+
+FALLS_INTO = 0.75
+"""How far a vote may be from the last place of the track that it is for, in diameters of the typical cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,9 @@ class Split:
     probability: float
 
 
-def splits(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: float) -> list[Split]:
+def splits(
+    mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: float, least_taken: float
+) -> list[Split]:
     """Propose divisions, the most probable first; no track and no cell is used twice.
 
     Parameters
@@ -33,25 +40,38 @@ def splits(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: 
         The past of every track.
     cell_of : (tracks,)
         The cell that each track goes on in, or -1.
-    least
-        The smallest probability that is worth a proposal.
+    least, least_taken
+        The smallest probability that is worth a proposal; the same for one that takes a cell from another track.
     """
-    row, one, two = _hypotheses(made, cell_of, len(found))
+    row, one, two = hypotheses(mothers, found, made, cell_of)
     if len(row) == 0:
         return []
     p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px)
-    return _choose(row, one, two, p, mothers, found, least)
+    enough = p >= np.where(_takes(cell_of, len(found), row, one, two), least_taken, least)
+    return _choose(row[enough], one[enough], two[enough], p[enough], mothers, found)
 
 
-def _hypotheses(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, Longs]:
-    """Pair every unexpected cell with every track near it and with that track's own cell, or another unexpected one."""
+def hypotheses(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs) -> tuple[Longs, Longs, Longs]:
+    """Return which track may have become which two cells, ``(row, one, two)``, all distinct.
+
+    Every unexpected cell is paired with every track near it and that track's own cell, or another unexpected one. Cells
+    that say that they come from the same track's last place are paired whoever goes on in them.
+    """
+    both = zip(_unexpected(made, cell_of, len(found)), _voted(mothers, found), strict=True)
+    row, one, two = (np.concatenate(parts) for parts in both)
+    triples = np.stack([row, np.minimum(one, two), np.maximum(one, two)], axis=1)
+    _, first = np.unique(triples, axis=0, return_index=True)
+    return row[first], one[first], two[first]
+
+
+def _unexpected(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, Longs]:
     taken = np.zeros(cells, np.bool_)
     taken[cell_of[cell_of >= 0]] = True
     free = ~taken[made.column]
     rows, ones, twos = [], [], []
     for i in np.unique(made.row[free]):
-        near = made.column[made.start[i] : made.start[i + 1]]
-        new = near[~taken[near]]
+        reached = made.column[made.start[i] : made.start[i + 1]]
+        new = reached[~taken[reached]]
         if cell_of[i] >= 0:
             rows += [i] * len(new)
             ones += [cell_of[i]] * len(new)
@@ -64,15 +84,42 @@ def _hypotheses(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, 
     return np.array(rows, np.int64), np.array(ones, np.int64), np.array(twos, np.int64)
 
 
-def _choose(
-    row: Longs, one: Longs, two: Longs, p: Floats, mothers: Mothers, found: Bodies, least: float
-) -> list[Split]:
+def _voted(mothers: Mothers, found: Bodies) -> tuple[Longs, Longs, Longs]:
+    told = np.nonzero(np.isfinite(found.vote_px).all(axis=1))[0]
+    places = np.ascontiguousarray(mothers.places_px[:, 0])
+    votes = found.vote_px[told]
+    start, column = near(votes, places, np.full(len(told), FALLS_INTO * found.typical_px))
+    vote = np.repeat(np.arange(len(told)), np.diff(start))
+    order = np.lexsort((column, np.hypot(*(votes[vote] - places[column]).T), vote))
+    _, nearest = np.unique(vote[order], return_index=True)
+    cell, row = told[vote[order[nearest]]], column[order[nearest]]
+    order = np.lexsort((cell, row))
+    cell, row = cell[order], row[order]
+    rows, ones, twos = [], [], []
+    _, begin, count = np.unique(row, return_index=True, return_counts=True)
+    for first, votes_for in zip(begin[count > 1], count[count > 1], strict=True):
+        a, b = np.triu_indices(votes_for, 1)
+        rows += [np.full(len(a), row[first])]
+        ones += [cell[first + a]]
+        twos += [cell[first + b]]
+    nothing = np.zeros(0, np.int64)
+    return np.concatenate([nothing, *rows]), np.concatenate([nothing, *ones]), np.concatenate([nothing, *twos])
+
+
+def _takes(cell_of: Longs, cells: int, row: Longs, one: Longs, two: Longs) -> NDArray[np.bool_]:
+    """Say which hypotheses use a cell in which another track goes on."""
+    owner = np.full(cells, -1, np.int64)
+    owner[cell_of[cell_of >= 0]] = np.nonzero(cell_of >= 0)[0]
+    foreign = [(owner[cell] >= 0) & (owner[cell] != row) for cell in (one, two)]
+    takes: NDArray[np.bool_] = foreign[0] | foreign[1]
+    return takes
+
+
+def _choose(row: Longs, one: Longs, two: Longs, p: Floats, mothers: Mothers, found: Bodies) -> list[Split]:
     chosen: dict[int, Split] = {}
     used: set[int] = set()
     for k in np.lexsort((two, one, row, -p)):
         i, a, b = int(row[k]), int(one[k]), int(two[k])
-        if p[k] < least:
-            break
         if i in chosen:
             _third(chosen, used, i, (a, b), float(p[k]), found)
         elif a not in used and b not in used:

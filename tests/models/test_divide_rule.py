@@ -131,18 +131,32 @@ def test_foreign_state_and_options_are_refused():
         RuleDivider({"k": 4})
 
 
-def score(middle=0.0, half=5.0, area=(150.0, 150.0), mother_area=314.0):
+def score(
+    middle=0.0,
+    half=5.0,
+    area=(150.0, 150.0),
+    mother_area=314.0,
+    votes_away=(np.nan, np.nan),
+    new=(np.nan, np.nan),
+    mother_is=(np.nan, np.nan),
+):
     place = np.array([[50.0, 50.0]])
     past = np.full((1, DEPTH), mother_area)
-    mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, past * 0 + 0.2, past * 0 + 0.8, np.array([9]))
+    known = [past * 0 + value for value in (0.2, 0.8, mother_is[0], mother_is[1])]
+    mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, *known, np.array([9]))
     centres = np.array([[[50.0 + middle, 50.0 + half], [50.0 + middle, 50.0 - half]]])
-    pair = Daughters(centres, np.array([area]), np.full((1, 2), 0.5))
+    votes = np.array([[[50.0 + away, 50.0] for away in votes_away]])
+    pair = Daughters(centres, votes, np.array([area]), np.full((1, 2), 0.5), np.array([new]))
     return float(likelihood(mother, pair, 20.0)[0])
 
 
+TOLD = {"half": 10.0, "votes_away": (1.0, 2.0), "new": (0.6, 0.5), "mother_is": (0.1, 0.4)}
 WORSE = {
     "the midpoint is off": [{"half": 10.0, "middle": v} for v in (1.0, 5.0, 10.0, 15.0)],
     "the daughters are unlike": [{"half": 10.0, "area": (150.0, 150.0 * v)} for v in (1.0, 0.7, 0.4, 0.2)],
+    "a vote goes astray": [{**TOLD, "votes_away": (1.0, v)} for v in (2.0, 8.0, 16.0)],
+    "one is not new": [{**TOLD, "new": (0.8, v)} for v in (0.8, 0.5, 0.1)],
+    "the mother did not divide": [{**TOLD, "mother_is": (0.1, v)} for v in (0.8, 0.5, 0.1)],
 }
 
 
