@@ -64,5 +64,5 @@ def test_every_kind_of_field_is_walked_over() -> None:
 
 @pytest.mark.parametrize("torn", [b"\x1a\x05hi", b"\x08", b"\x08" + b"\xff" * 11, b"\x0b"], ids=repr)
 def test_a_torn_message_is_refused(torn: bytes) -> None:
-    with pytest.raises(ValueError, match="ends|unknown kind"):
+    with pytest.raises(ValueError, match=r"ends|unknown kind"):
         list(fields(memoryview(torn)))
