@@ -18,6 +18,8 @@ from stream.metrics import RUNTIME
 
 LOG = logging.getLogger(__name__)
 _VERIFIED: dict[tuple[str, str, int, str, str], str] = {}
+_MOST_SAID = 300
+"""Characters of a vendor's message that are passed on; the log has all of it."""
 _CHECKING = threading.Lock()
 
 
@@ -107,9 +109,8 @@ class _Opening:
             raise
         except Exception as error:  # a vendor's library may raise anything about a model or a machine that it dislikes
             LOG.warning("%s cannot run %s", name, self._model.name, exc_info=True)
-            raise RuntimeUnavailable(
-                f"{name} cannot run {self._model.name}: {type(error).__name__}: {error}; choose another runtime"
-            ) from error
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_SAID]
+            raise RuntimeUnavailable(f"{name} cannot run {self._model.name}: {said}; choose another runtime") from error
         return session
 
     def _verified(self, name: str, runtime: Runtime, precision: str) -> str:

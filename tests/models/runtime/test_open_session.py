@@ -144,6 +144,15 @@ def test_files_that_are_no_network_are_named(tmp_path: Path, network: Path) -> N
         open_session(torn, SHAPES)
 
 
+def test_an_operator_that_nobody_knows_is_everybodys_reason(network: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.onnx"
+    strange.write_bytes(network.read_bytes().replace(b"Sigmoid", b"Sigmund"))
+    with pytest.raises(
+        RuntimeUnavailable, match=r"openvino cannot run strange.onnx: .*; onnxruntime: onnxruntime cannot"
+    ):
+        open_session(strange, SHAPES, **ONE)
+
+
 def test_available_names_every_runtime() -> None:
     said = available()
     assert list(said) == list(RUNTIMES) == ["tensorrt", "tensorrt-rtx", "torch", "openvino", "onnxruntime"]
