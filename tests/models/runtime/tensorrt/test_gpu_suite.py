@@ -10,7 +10,6 @@ import pytest
 
 from models.runtime.tensorrt import cuda
 from stream.errors import RuntimeUnavailable
-from tests.models.nets.tiny import tiny_onnx
 
 ROOT = Path(__file__).parents[4]
 SUITE = ROOT / "benchmarks" / "gpu_suite.py"
@@ -32,15 +31,14 @@ def test_the_plan_names_every_measurement_of_every_case() -> None:
     assert lines[-1] == "memory: a.onnx, 2 minutes"
 
 
-def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(tmp_path: Path, network: Path) -> None:
     try:
         why = cuda.load().missing()
     except RuntimeUnavailable as error:
         why = str(error)
     if not why:
         pytest.skip("there is a GPU here; run the suite itself")
-    tiny_onnx(tmp_path / "tiny.onnx")
-    done = suite("--models", str(tmp_path / "tiny.onnx"), "--json", str(tmp_path / "out.json"))
+    done = suite("--models", str(network), "--json", str(tmp_path / "out.json"))
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"gpu_suite: nothing to measure: {why}\n"
