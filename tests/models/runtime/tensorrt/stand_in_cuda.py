@@ -51,6 +51,7 @@ class StandInCuda:
     cudaStreamNonBlocking = 1
     cudaEventDefault = 0
     cudaEventDisableTiming = 2
+    capability = (8, 6)
 
     def __init__(self, seed: int = 0, *, version: int = 13000, devices: tuple[int, int | None] = (0, 1)) -> None:
         self.chance = random.Random(seed)
@@ -88,7 +89,8 @@ class StandInCuda:
         return 0, f"error {error}".encode()
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[int, Any]:
-        return self._call("cudaGetDeviceProperties", SimpleNamespace(name=b"Stand-in\0\0", major=8, minor=6))
+        facts = SimpleNamespace(name=b"Stand-in\0\0", major=self.capability[0], minor=self.capability[1])
+        return self._call("cudaGetDeviceProperties", facts)
 
     def cudaMemGetInfo(self) -> tuple[int, ...]:
         return 0, 1 << 30, 1 << 31
