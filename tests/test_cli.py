@@ -22,7 +22,7 @@ def cytoloop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
 
 COMMANDS = (
     "demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "pause", "resume",
-    "doctor", "models",
+    "doctor", "models", "bench",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_help_names_every_command() -> None:
     assert all(command in done.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS[:-1])
+@pytest.mark.parametrize("command", COMMANDS[:-2])
 def test_every_command_explains_itself_and_takes_json(command: str) -> None:
     done = cytoloop(command, "--help")
     assert done.returncode == 0

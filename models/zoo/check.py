@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,15 @@ from stream.errors import CytoloopError, StageError
 OK = "ok"
 
 
-def check(name: str | Path, *, compile_rtx: bool = True) -> dict[str, Any]:
+def check(name: str | Path, *, runtimes: Collection[str] = (), compile_rtx: bool = True) -> dict[str, Any]:
     """Open a network with every runtime that is available and compare it with its stored outputs.
+
+    Parameters
+    ----------
+    runtimes
+        Only these; none: all.
+    compile_rtx
+        Whether to compile for TensorRT-RTX too.
 
     Returns
     -------
@@ -30,10 +37,10 @@ def check(name: str | Path, *, compile_rtx: bool = True) -> dict[str, Any]:
     files = _files(model, shipped=model.parent == zoo.HERE)
     if files != OK:
         failures.append(f"files: {files}")
-    runtimes, said = _runtimes(model, failures)
+    opened, said = _runtimes(model, runtimes, failures)
     compiled = _compiled(model, failures) if compile_rtx else {}
     return {
-        "name": model.stem, "files": files, "runtimes": runtimes, "tensorrt_rtx": compiled, "said": said,
+        "name": model.stem, "files": files, "runtimes": opened, "tensorrt_rtx": compiled, "said": said,
         "failures": failures,
     }  # fmt: skip
 
@@ -57,7 +64,7 @@ def _files(model: Path, *, shipped: bool) -> str:
     return OK
 
 
-def _runtimes(model: Path, failures: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+def _runtimes(model: Path, wanted: Collection[str], failures: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     from models.runtime import available, open_session
 
     found: dict[str, str] = {}
@@ -68,6 +75,8 @@ def _runtimes(model: Path, failures: list[str]) -> tuple[dict[str, str], dict[st
         inputs = {}  # said under files
     shapes = {key: array.shape for key, array in inputs.items()}
     for runtime, missing in available().items():
+        if wanted and runtime not in wanted:
+            continue
         found[runtime] = missing or "not tried: there are no stored outputs"
         if missing or not shapes:
             continue

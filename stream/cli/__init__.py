@@ -9,9 +9,14 @@ import sys
 import typer
 from rich.console import Console
 
-from stream.cli import live, offline, rig
+from stream.cli import (
+    live,
+    offline,
+    rig,
+    training,  # noqa: F401  adds its commands to those of models
+)
 from stream.cli.bench import app as bench_app
-from stream.cli.training import app as models_app
+from stream.cli.models import app as models_app
 from stream.errors import CytoloopError
 
 app = typer.Typer(

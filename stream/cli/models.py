@@ -50,6 +50,7 @@ def info(name: Name, json: Json = False) -> None:
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which; or --all.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every network that ships.")] = False,
+    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
     no_compile: Annotated[bool, typer.Option("--no-compile", help="Without compiling for TensorRT-RTX.")] = False,
     json: Json = False,
 ) -> None:
@@ -68,7 +69,7 @@ def check(
     found = []
     for name in wanted:
         screen.say(f"checking {name} …")
-        found.append(check_one(name, compile_rtx=not no_compile))
+        found.append(check_one(name, runtimes=runtime or (), compile_rtx=not no_compile))
     screen.result({"models": found}, lambda value: "\n".join(lines(one) for one in value["models"]))
     if any(one["failures"] for one in found):
         raise typer.Exit(1)
