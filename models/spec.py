@@ -80,6 +80,8 @@ class NetSpec:
     stride: Literal[2, 4] = 2
     """Of its stem: pixels unshuffled per axis before the first convolution."""
     fast: bool = False
+    knee: float = 0.2
+    """Where its compressed look at the pixels bends, as a share of the contrast: dimmer cells lie below it."""
 
     @property
     def channels(self) -> tuple[str, ...]:

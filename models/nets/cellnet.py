@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from models.spec import NetSpec
 
-KNEE = 0.2
-"""Where the compressed look bends: dim cells lie below it. A soft sign, because asinh is slow in some runtimes."""
 LINEAR_RANGE = (-2.0, 4.0)
 OFFSET_UNIT_PX = 8.0
 """What an offset of one means inside the network, so that every plane learns at the same pace."""
@@ -66,7 +64,7 @@ class CellNet(nn.Module):
     def forward(self, frames: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``foreground`` and ``maps``."""
         value = self._normalised(frames, offset, scale)
-        x = self.linear(torch.clamp(value, *LINEAR_RANGE)) + self.dim(value / (torch.abs(value) + KNEE))
+        x = self.linear(torch.clamp(value, *LINEAR_RANGE)) + self.dim(value / (torch.abs(value) + self.spec.knee))
         skips = []
         for level, block in enumerate(self.down):
             x = block(nn.functional.max_pool2d(x, 2) if level else x)

@@ -93,7 +93,8 @@ def fit(movies: list[Split], seed: int, minutes: float, most_steps: int) -> tupl
     """Train until the time or the steps are used up, and return the averaged network with its progress."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    net = DenoiseNet(DenoiseSpec()).to(memory_format=torch.channels_last)
+    net = DenoiseNet(DenoiseSpec())
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(net).requires_grad_(False)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
     trained, held = movies[len(movies) // HELD_OUT :], movies[: len(movies) // HELD_OUT]
@@ -107,7 +108,7 @@ def fit(movies: list[Split], seed: int, minutes: float, most_steps: int) -> tupl
                 group["lr"] = RATE * min(1, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * share))
             loss = loss_of(net, batch(trained, rng))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             step += 1

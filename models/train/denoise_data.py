@@ -117,7 +117,9 @@ def _recordings(data: Path, rng: Rng) -> Iterator[Movie]:
                 yield Movie((movie - np.float32(noise.zero)) / np.float32(noise.gain))
                 continue
             low, high = (0.0, 255.0) if phase else np.percentile(counts[-1], [1, 99.8])
-            yield _noisy((movie - low) / (high - low), rng, 0.0 if phase else float(rng.uniform(0.02, 0.3)))
+            yield _noisy(
+                (movie - np.float32(low)) / np.float32(high - low), rng, 0.0 if phase else float(rng.uniform(0.02, 0.3))
+            )
 
 
 def _simulated(seed: int, rng: Rng) -> Iterator[Movie]:

@@ -88,9 +88,10 @@ def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
         picture = tifffile.imread(path)
         mask = tifffile.imread(drawn[frame]).astype(np.int32) if frame in drawn else marks
         mask = np.where(np.isin(mask, list(tracks)), mask, 0).astype(np.int32)
+        cohort = _cohort(mask, marks)
         pictures.append(picture)
-        labels.append(mask)
-        cohorts.append(_cohort(mask, marks))
+        labels.append(_with_undrawn(mask, marks, cohort))
+        cohorts.append(cohort)
     width = pictures[0].shape[1]
     edge = round(width * (1 - SHARE))
     name = "/".join(images.parts[-2:])
@@ -135,6 +136,12 @@ def _cohort(mask: Ints, marks: Ints) -> Cohort:
     ids = np.array(sorted({*from_mask, *from_marks}), np.int32)
     centre = np.array([from_mask.get(int(i), from_marks.get(int(i))) for i in ids], np.float32).reshape(-1, 2)
     return Cohort(ids, centre, np.array([int(i) in from_mask for i in ids], np.bool_))
+
+
+def _with_undrawn(mask: Ints, marks: Ints, cohort: Cohort) -> Ints:
+    """Return the mask with the marker of every cell that has nothing else: dim cells, and touching ones in mitosis."""
+    alone = np.isin(marks, cohort.label[~cohort.drawn]) & (mask == 0)
+    return np.where(alone, marks, mask).astype(np.int32)
 
 
 def _centres(labels: Ints) -> dict[int, tuple[float, float]]:

@@ -44,6 +44,7 @@ class TrainSettings(Settings):
     stride: Literal[2, 4] = 2
     heads: tuple[Head, ...] = HEADS
     input_frames: Literal[1, 2] = 2
+    knee: float = Field(default=0.2, gt=0)
     steps: int = Field(default=1500, ge=1)
     minutes: float = Field(default=100.0, gt=0)
     """The run is shortened, with its whole schedule, when its first steps say that it would take longer."""
@@ -65,8 +66,9 @@ class TrainSettings(Settings):
     def spec(self) -> NetSpec:
         """The network to train."""
         return NetSpec(
-            self.name, self.kind, self.object_px, self.widths, self.heads, self.input_frames, self.stride, self.fast
-        )
+            self.name, self.kind, self.object_px, self.widths, self.heads, self.input_frames, self.stride, self.fast,
+            self.knee,
+        )  # fmt: skip
 
 
 def data_root() -> Path:
