@@ -21,18 +21,19 @@ _LEAST_ROOT = np.float32(2 * np.sqrt(3 / 8))
 _ROOT_3_2 = np.float32(np.sqrt(3 / 2))
 
 
-def _compiled(function: Function) -> Function:
+def fast(function: Function) -> Function:
+    """Compile for values that are finite: sums may be taken in another order."""
     return cast(Function, numba.njit(nogil=True, cache=True, fastmath=True)(function))
 
 
-@_compiled
+@fast
 def stabilise(pixels: NDArray[Any], out: Image, gain: float, zero: float, sigma: float) -> None:
     """Write counts ``(y, x)`` as values whose noise is 1 everywhere (generalised Anscombe; linear where gain is 0)."""
     for row in range(pixels.shape[0]):
         _stabilise_row(pixels[row], out[row], np.float32(gain), np.float32(zero), np.float32(sigma))
 
 
-@_compiled
+@fast
 def advance(
     pixels: NDArray[Any], memory: Image, spread: Image, out: Image,
     gain: float, zero: float, sigma: float, level: float, floor: float, threshold: float,
@@ -86,7 +87,7 @@ def advance(
             _restore_row(pixels[done], memory[done], spread[done], out[done], g, z, s, np.float32(level * level))
 
 
-@_compiled
+@fast
 def _stabilise_row(counts: NDArray[Any], out: Image, gain: np.float32, zero: np.float32, sigma: np.float32) -> None:
     if gain > 0:
         scale, lift = np.float32(4) / gain, np.float32(1.5)
@@ -98,7 +99,7 @@ def _stabilise_row(counts: NDArray[Any], out: Image, gain: np.float32, zero: np.
             out[x] = np.float32(counts[x]) * scale
 
 
-@_compiled
+@fast
 def _compare_row(
     fresh: Image, memory: Image, spread: Image, padded: Image, change: Image, energy: Image, per_level: np.float32
 ) -> None:
@@ -116,14 +117,14 @@ def _compare_row(
         energy[x] = power
 
 
-@_compiled
+@fast
 def _add_row(sums: Image, change: Image, energy: Image, sign: np.float32) -> None:
     for x in range(sums.shape[1]):
         sums[0, x] += sign * change[x]
         sums[1, x] += sign * energy[x]
 
 
-@_compiled
+@fast
 def _blend_row(
     fresh: Image, memory: Image, spread: Image, sums: Image, counts: Image, per_count: Image, rows: np.float32,
     floor: np.float32, certain: np.float32,
@@ -144,7 +145,7 @@ def _blend_row(
         spread[x] = weight * weight + (one - weight) * (one - weight) * spread[x]
 
 
-@_compiled
+@fast
 def _restore_row(
     counts: NDArray[Any], memory: Image, spread: Image, out: Image, gain: np.float32, zero: np.float32,
     sigma: np.float32, noise: np.float32,
@@ -170,7 +171,7 @@ def _restore_row(
             out[x] = np.float32(counts[x]) if spread[x] > last else memory[x] * sigma
 
 
-@_compiled
+@fast
 def restore(
     pixels: NDArray[Any], value: Image, spread: Image, out: Image, gain: float, zero: float, sigma: float, level: float
 ) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from models.compiled import compiled
+from models.denoise.kernel import fast
 
 Image = NDArray[np.float32]
 
@@ -26,7 +28,9 @@ THRESHOLDS: dict[Rule, tuple[float, ...]] = {
 """Standard deviations of the noise of each scale up to which a detail is noise. ``local`` is the garrote on the mean
 power of 3x3 neighbours, as far apart as the scale is wide (after Chen, Bui and Krzyzak 2005)."""
 _SAMPLED = 7
-_TO_SIGMA = np.float32(1 / 0.6745)
+_TO_SIGMA = 1 / 0.6745
+FULL = 0.5
+"""How fast a threshold falls with the power of its scale: sparse details need a high one, texture a low one."""
 
 
 def shrink(
@@ -62,8 +66,9 @@ def shrink(
         step = 1 << scale
         _smooth_rows(smooth, between, step)
         _smooth_columns(between, rough, step)
-        found[scale] = _noise_share(smooth, rough, spread, np.float32(NOISE[scale]))
-        least = np.float32(strength * THRESHOLDS[rule][scale] * NOISE[scale] * found[scale])
+        sigma, power = _noise_and_power(smooth, rough, spread)
+        found[scale] = min(sigma / NOISE[scale], 1.0)
+        least = np.float32(strength * _threshold(THRESHOLDS[rule][scale], power) * NOISE[scale] * found[scale])
         if rule == "local":
             _power_along_rows(smooth, rough, between, step)
             _shrink_local(smooth, rough, between, spread, done, least, step)
@@ -74,7 +79,7 @@ def shrink(
     return found
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@fast
 def _smooth_rows(image: Image, out: Image, step: int) -> None:
     height, width = image.shape
     a, b, c = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
@@ -91,7 +96,7 @@ def _smooth_rows(image: Image, out: Image, step: int) -> None:
             to[x] = a * far + b * (padded[x + step] + padded[x + 3 * step]) + c * padded[x + 2 * step]
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@fast
 def _smooth_columns(image: Image, out: Image, step: int) -> None:
     height, width = image.shape
     a, b, c = np.float32(1 / 16), np.float32(4 / 16), np.float32(6 / 16)
@@ -103,7 +108,7 @@ def _smooth_columns(image: Image, out: Image, step: int) -> None:
             to[x] = a * (up2[x] + down2[x]) + b * (up[x] + down[x]) + c * here[x]
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _mirrored(at: int, length: int) -> int:
     """Return the place that is seen in a mirror at the rim; images smaller than the reach are seen again and again."""
     while at < 0 or at >= length:
@@ -111,19 +116,27 @@ def _mirrored(at: int, length: int) -> int:
     return at
 
 
-@numba.njit(nogil=True, cache=True)
-def _noise_share(smooth: Image, rough: Image, spread: Image, white: float) -> float:
-    """Return the noise of a scale over that of white noise, from the median: at most 1, for cells are no noise."""
+def _threshold(most: float, power: float) -> float:
+    """Return the threshold of a scale, in standard deviations: lower where it holds much more than noise."""
+    return float(np.sqrt(most**2 / (1 + FULL * (max(power, 1.0) - 1))))
+
+
+@compiled
+def _noise_and_power(smooth: Image, rough: Image, spread: Image) -> tuple[float, float]:
+    """Return the noise of a scale from its median, for cells are no noise, and its power over that of the noise."""
     height, width = smooth.shape
     sample = np.empty(((height + _SAMPLED - 1) // _SAMPLED, (width + _SAMPLED - 1) // _SAMPLED), np.float32)
+    power = 0.0
     for i in range(sample.shape[0]):
         for j in range(sample.shape[1]):
             y, x = i * _SAMPLED, j * _SAMPLED
             sample[i, j] = abs(smooth[y, x] - rough[y, x]) / np.sqrt(spread[y, x])
-    return min(np.median(sample) * _TO_SIGMA / white, np.float32(1))
+            power += sample[i, j] * sample[i, j]
+    sigma = max(float(np.median(sample)) * _TO_SIGMA, 1e-6)
+    return sigma, power / (sample.size * sigma * sigma)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@fast
 def _shrink_each(smooth: Image, rough: Image, spread: Image, done: Image, least: np.float32, soft: bool) -> None:
     zero, tiny = np.float32(0), np.float32(1e-12)
     for y in range(smooth.shape[0]):
@@ -135,7 +148,7 @@ def _shrink_each(smooth: Image, rough: Image, spread: Image, done: Image, least:
             done[y, x] += keep * detail
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@fast
 def _power_along_rows(smooth: Image, rough: Image, out: Image, reach: int) -> None:
     """Write the mean power of three details of a row."""
     height, width = smooth.shape
@@ -152,7 +165,7 @@ def _power_along_rows(smooth: Image, rough: Image, out: Image, reach: int) -> No
             out[y, x] = (power[x] + power[x + reach] + power[x + 2 * reach]) * third
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True)
+@fast
 def _shrink_local(
     smooth: Image, rough: Image, power: Image, spread: Image, done: Image, least: np.float32, reach: int
 ) -> None:

@@ -44,7 +44,8 @@ class DenoiseNet(nn.Module):
         self.up = Block(fine)
         self.excess = nn.Conv2d(fine, STRIDE**2, 3, padding=1)
         nn.init.zeros_(self.excess.weight)
-        nn.init.zeros_(self.excess.bias)
+        if self.excess.bias is not None:
+            nn.init.zeros_(self.excess.bias)
 
     def forward(self, planes: Tensor, known: Tensor) -> Tensor:
         """Return ``excess``."""
@@ -63,7 +64,9 @@ def parameters(net: nn.Module) -> int:
 
 def export(net: DenoiseNet, path: Path, *, half: bool = False) -> None:
     """Write the network as ONNX with dynamic batch and sides; ``half``: float16 inside, float32 outside."""
-    net = copy.deepcopy(net).eval().float().to(memory_format=torch.contiguous_format)
+    net = copy.deepcopy(net).eval().float()
+    for part in net.parameters():  # the exporter misreads channels-last weights
+        part.data = part.data.contiguous()
     shown: nn.Module = _Half(net.half()) if half else net
     example = (torch.rand(1, PLANES, 128, 160), torch.ones(1, 2))
     batch = torch.export.Dim("n", min=1, max=64)
@@ -94,4 +97,5 @@ class _Half(nn.Module):
 
     def forward(self, planes: Tensor, known: Tensor) -> Tensor:
         """Return what the network says, as float32."""
-        return self.net(planes, known).float()
+        excess: Tensor = self.net(planes, known)
+        return excess.float()
