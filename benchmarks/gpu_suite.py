@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,25 +111,28 @@ def measure(options: Options) -> Row:
     }  # fmt: skip
     for case in cases:
         for runtime in (name for name, why in here.items() if not why and name != "onnxruntime"):
-            _step(found, "parity", case, lambda case=case, runtime=runtime: [parity(case, runtime)])
-        _step(found, "latency", case, lambda case=case: latency(case, flavours, options.frames))
+            _step(found, "parity", case, partial(parity, case, runtime))
+        _step(found, "latency", case, partial(latency, case, flavours, options.frames))
         for flavour in flavours:
-            run = lambda case=case, flavour=flavour: [throughput(case, flavour, options.frames)]  # noqa: E731
-            _step(found, "throughput", case, run)
+            _step(found, "throughput", case, partial(throughput, case, flavour, options.frames))
     for flavour in flavours:
-        _step(found, "compile", cases[0], lambda flavour=flavour: [compile_times(cases[0], flavour)])
-        run = lambda flavour=flavour: [memory(cases[0], flavour, options.minutes)]  # noqa: E731
-        _step(found, "memory", cases[0], run)
+        _step(found, "compile", cases[0], partial(compile_times, cases[0], flavour))
+        _step(found, "memory", cases[0], partial(memory, cases[0], flavour, options.minutes))
     return found
 
 
-def _step(found: Row, what: str, case: Case, work: Callable[[], list[Row]]) -> None:
+def _step(found: Row, what: str, case: Case, work: Callable[[], Row | list[Row]]) -> None:
     print(f"{what}: {case.model.stem} at {case.size} …", file=sys.stderr)
     try:
-        rows = work()
-    except (CytoloopError, RuntimeError) as error:  # torch's CUDA errors are RuntimeErrors
+        measured = work()
+    except (
+        CytoloopError,
+        RuntimeError,
+        ImportError,
+    ) as error:  # torch may be missing; its CUDA errors are RuntimeErrors
         found["failures"].append(f"{what}, {case.model.stem} at {case.size}: {error}")
         return
+    rows = measured if isinstance(measured, list) else [measured]
     found[what] += [{"model": case.model.stem, "size": case.size, **row} for row in rows]
     found["failures"] += [f"{what}, {case.model.stem} at {case.size}: {row}" for row in rows if row.get("ok") is False]
 
