@@ -26,7 +26,7 @@ CELLS = "cells"
 def names(task: str | None = None) -> Sequence[str]:
     """Return the names of the shipped networks, sorted; with ``task`` ("cells", "denoise") only those."""
     found = sorted(file.stem for file in HERE.glob("*.onnx") if not file.name.endswith(HALF))
-    return tuple(name for name in found if task is None or task_of(HERE / f"{name}.onnx") == task)
+    return tuple(name for name in found if task is None or _is_for(HERE / f"{name}.onnx", task))
 
 
 def path(name: str | Path) -> Path:
@@ -83,6 +83,13 @@ def about(model: Path) -> dict[str, Any]:
 def task_of(model: Path) -> str:
     """Return what a network is for: "cells" or "denoise"."""
     return str(about(model).get("task", CELLS))
+
+
+def _is_for(model: Path, task: str) -> bool:
+    try:
+        return task_of(model) == task
+    except StageError:
+        return False  # torn: whoever names it is told, the others still work
 
 
 def spec(model: Path) -> NetSpec:

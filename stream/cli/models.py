@@ -15,6 +15,8 @@ Name = Annotated[
     str, typer.Argument(help="A shipped network (see: cytoloop models list) or the path of an .onnx file.")
 ]
 
+_EXTRA = "pip install 'cytoloop[cpu,train]'"
+
 
 @app.command("list")
 def list_(json: Json = False) -> None:
@@ -98,6 +100,28 @@ def export(
     screen.result({"name": net.spec.name, "files": [str(file) for file in files]})
 
 
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="The --out of a finished training run.")],
+    into: Annotated[Path | None, typer.Option(help="Where to write; default: among the networks that ship.")] = None,
+    failure: Annotated[
+        list[str] | None, typer.Option(help="A known failure, for the card; may be given again.")
+    ] = None,
+    intended_use: Annotated[str, typer.Option(help="For the card.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a trained network one that ships: files, stored outputs, hashes and card (needs the extra 'train')."""
+    from models import zoo
+
+    try:
+        from models.train.ship import ship
+
+        card = ship(folder, intended_use=intended_use, failures=failure or (), into=into or zoo.HERE)
+    except ImportError as error:
+        raise ConfigError(f"packing needs a package that is not installed: {error}; {_EXTRA}") from error
+    Screen(json).result(card.model_dump(mode="json"), lambda _: card.in_words())
+
+
 @app.command("compile")
 def compile_(
     name: Name,
@@ -135,6 +159,6 @@ def _network(name: str) -> str:
     try:
         card = zoo.card(name)
     except CytoloopError as error:
-        return f"{zoo.task_of(zoo.path(name))}, without a card: {error}"
+        return f"not usable: {error}"
     size = f", cells of about {card.object_px:g} px" if card.object_px else ""
     return f"{card.kind}, {card.speed}; {card.parameters:,} parameters{size}; weights: {card.terms}"

@@ -113,3 +113,12 @@ def test_a_checkpoint_becomes_a_network(tmp_path: Path) -> None:
     torch.save({"spec": "{}", "net": {}}, tmp_path / "best.pt")
     with pytest.raises(CytoloopError, match="unreadable"):
         cytoloop("models", "export", str(tmp_path / "best.pt"), "--out", str(tmp_path))
+
+
+def test_what_is_no_training_run_is_not_packed(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(CytoloopError, match=r"checkpoint\.pt: cannot be read"):
+        cytoloop("models", "pack", str(tmp_path), "--into", str(tmp_path / "zoo"))
+    torch.save({"settings": "{}"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CytoloopError, match=r"checkpoint\.pt: no checkpoint of a training run"):
+        cytoloop("models", "pack", str(tmp_path), "--into", str(tmp_path / "zoo"))

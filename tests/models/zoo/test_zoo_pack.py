@@ -18,6 +18,7 @@ from models.zoo.card import Card, figures_table
 from models.zoo.check import check
 from models.zoo.pack import pack
 from stream.errors import StageError
+from tests.models.denoise.drawn_net import drawn_net
 from tests.models.zoo.zoo_cases import FIELDS, network, packed
 
 TRIED = ("openvino", "onnxruntime")
@@ -161,3 +162,12 @@ def test_a_card_of_unknown_figures_can_be_made_anew(model: Path) -> None:
     zoo.card(model).model_copy(update={"figures": figures}).write(model.parent)
     assert Card.read(model.with_suffix(".json")).figures == figures
     assert "| a | held out | 0.500 |" in model.with_suffix(".md").read_text("utf-8")
+
+
+def test_a_network_for_another_task_has_a_card_too(tmp_path: Path) -> None:
+    drawn_net(tmp_path / "denoise.onnx")
+    drawn_net(tmp_path / "denoise.fp16.onnx")
+    inputs = {"planes": np.ones((1, 5, 16, 16), np.float32), "known": np.ones((1, 2), np.float32)}
+    card = pack(tmp_path / "denoise.onnx", folder=tmp_path / "zoo", inputs=inputs, **FIELDS)
+    assert (card.kind, card.object_px) == ("denoise", None)
+    assert stored.read(tmp_path / "zoo" / "denoise.check.npz")[1]["excess"].shape == (1, 1, 16, 16)
