@@ -32,7 +32,7 @@ INTENDED_USE: dict[Kind, str] = {
 }
 FAILURES: dict[Kind, tuple[str, ...]] = {
     "nuclei": (
-        "At 5 photons many cells are missed: see the rows by photons.",
+        "With little light cells are missed: see the rows by photons.",
         "Whole-cell and membrane stains, tissue sections in colour, DIC and bright field were never shown.",
         "Nuclei that lie over each other are one or two by chance.",
         "Confidences of divisions were fitted to few recordings: see the calibration plot.",
