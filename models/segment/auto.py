@@ -90,7 +90,7 @@ class AutoSegmenter:
 
     def save(self) -> bytes:
         """Return what was chosen, and its state, as msgpack."""
-        state = {"schema": SCHEMA, "certain": self._certain, "seen": self._seen, "tries": self._tries}
+        state: dict[str, Any] = {"schema": SCHEMA, "certain": self._certain, "seen": self._seen, "tries": self._tries}
         if self._chosen is not None:
             network = isinstance(self._chosen, NetworkSegmenter)
             state |= {"kind": self._kind, "network": network, "chosen": self._chosen.save()}
