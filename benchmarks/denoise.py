@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.denoise_cells import cells
 from benchmarks.denoise_quality import DENOISERS, made, simulated, w2s
+from models import zoo
 from stream.frame import Frame
 from stream.stages import Moment
 
@@ -100,6 +101,18 @@ TITLES = {
 }
 
 
+def figures(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the decibels as rows of a model card."""
+    rows = []
+    for row in found.get("simulated", []):
+        title = f"virtual camera, {row['movie']}, {row['photons']} photons"
+        rows.append({"sequence": title, "role": "PSNR in dB, simulated", **{k: row[k] for k in DENOISERS if k in row}})
+    for row in found.get("real", []):
+        title = f"{row['images']}, {row['count']} images"
+        rows.append({"sequence": title, "role": "PSNR in dB, real", **{k: row[k] for k in DENOISERS if k in row}})
+    return rows
+
+
 def main() -> None:
     """Print one table for each part, and with ``--json`` one object last."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,12 +124,15 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="of the virtual sensor")
     parser.add_argument("--images", type=int, default=1000, help="of each channel of w2s")
     parser.add_argument("--repeat", type=int, default=100, help="frames that are timed")
+    parser.add_argument("--card", action="store_true", help="write the decibels into the shipped network's card")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     found = measured(asked)
     for part, rows in found.items():
         show(TITLES[part], rows)
+    if asked.card:
+        zoo.card("denoise").model_copy(update={"figures": tuple(figures(found))}).write(zoo.HERE)
     if asked.json:
         print(json.dumps({"denoise": found}))
 
