@@ -145,6 +145,7 @@ def keep(net: DenoiseNet, path: Path, gains: list[Gain], seed: int, minutes: flo
             f"{best:.1f} dB, judged by the other half of its photons.",
         ),
         failures=(
+            "At about 5 photons, and in dim phase contrast, the wavelet denoiser comes nearer to the truth.",
             "Noise that neighbouring pixels share (compression, interpolation, fixed patterns) is taken for structure.",
             "Single bright pixels (cosmic rays, hot pixels) stay.",
             "Where the noise is read too large from one frame of dense texture, faint texture is smoothed.",
