@@ -12,7 +12,7 @@ from pydantic import Field
 
 from models.divide.evidence import Mothers
 from models.track import links as linking
-from models.track.cuts import cut, cuts
+from models.track.cuts import cut, cuts, relinked
 from models.track.drift import drift_px
 from models.track.links import Expected, Links
 from models.track.matching import match
@@ -32,6 +32,8 @@ Longs = NDArray[np.int64]
 
 TRUST = 0.5
 """How much of a track's smoothed velocity its prediction uses: cells seldom keep their way."""
+SHARPEST_VOTE = 0.08
+"""Votes are never believed to be surer than this, in diameters of the typical cell."""
 
 
 class TrackOptions(Settings):
@@ -55,7 +57,7 @@ class TrackOptions(Settings):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Linked:
-    """One attempt at linking a frame: ``cell_of`` and ``host_of`` are by track."""
+    """How a frame is linked: ``cell_of`` and ``host_of`` are by track, ``is_piece`` is by cell."""
 
     found: Bodies
     expected: Expected
@@ -63,6 +65,7 @@ class Linked:
     links: Links
     cell_of: Longs
     host_of: Longs
+    is_piece: NDArray[np.bool_]
 
 
 class AssignmentTracker:
@@ -112,16 +115,11 @@ class AssignmentTracker:
         view = View.of(frame)
         rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
         passed = 1 if memory.frame is None else frame.frame - memory.frame
-        linked = self._link(segmented, rows, view, passed)
-        made = cuts(rows, linked.expected, linked.found, linked.links, linked.host_of, self._options.max_cut)
-        pieces = np.zeros(0, np.int64)
-        if made:
-            whole, pieces = cut(segmented.segmentation, segmented.moment, linked.expected, made)
-            segmented = replace(segmented, segmentation=whole)
-            linked = self._link(segmented, rows, view, passed)
+        segmented, linked = self._cut(segmented, rows, self._link(segmented, rows, view, passed))
         linked, divided = self._divided(rows, view, frame.pixel_um**2, linked)
-        is_piece = np.isin(segmented.segmentation.cells.label, pieces)
-        step = Step(segmented, linked.found, view, linked.cell_of, linked.host_of, divided, linked.drift, is_piece)
+        step = Step(
+            segmented, linked.found, view, linked.cell_of, linked.host_of, divided, linked.drift, linked.is_piece
+        )
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
         segmentation = published(segmented.segmentation, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
@@ -142,7 +140,21 @@ class AssignmentTracker:
         made = self._links(expected, found, segmentation, view, drift)
         cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
         host_of = _hosts(rows, expected, made, cell_of)
-        return Linked(found, expected, drift, made, cell_of, host_of)
+        return Linked(found, expected, drift, made, cell_of, host_of, np.zeros(len(found), np.bool_))
+
+    def _cut(self, segmented: Segmented, rows: Rows, linked: Linked) -> tuple[Segmented, Linked]:
+        """Cut the cells in which tracks met; each track goes on in its piece."""
+        made = cuts(rows, linked.expected, linked.found, linked.links, linked.host_of, self._options.max_cut)
+        if not made:
+            return segmented, linked
+        moment = segmented.moment
+        whole, pieces = cut(segmented.segmentation, moment, linked.expected, made)
+        found = linked.found.with_pieces(pieces.keep, whole, moment.frame.pixels)
+        links, cell_of = relinked(linked.links, linked.cell_of, pieces)
+        host_of = np.where(cell_of >= 0, 0, linked.host_of)
+        is_piece = np.arange(len(found)) >= pieces.keep.sum()
+        whole_linked = replace(linked, found=found, links=links, cell_of=cell_of, host_of=host_of, is_piece=is_piece)
+        return replace(segmented, segmentation=whole), whole_linked
 
     def _votes(self, now: Segmentation, view: View) -> Floats | None:
         """Return where the cells say that they were, in this frame's px."""
@@ -154,7 +166,7 @@ class AssignmentTracker:
     def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
         """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
         options = self._options
-        mothers = _mothers(rows, view, scale_um2, linked.drift)
+        mothers = mothers_of(rows, view, scale_um2, linked.drift)
         divided = splits(
             mothers, linked.found, linked.links, linked.cell_of, options.split_threshold, options.take_threshold
         )
@@ -173,8 +185,9 @@ class AssignmentTracker:
 
     def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
         memory = self._memory
-        sigma, sigma_voted = np.clip(1.5 * np.array([memory.scatter, memory.voted_scatter]), 0.08, 0.5)
-        made = linking.links(expected, found, float(sigma), float(sigma_voted))
+        sigma = float(np.clip(1.5 * memory.scatter, 0.08, 0.5))
+        sigma_voted = float(np.clip(1.5 * memory.voted_scatter, SHARPEST_VOTE, 0.5))
+        made = linking.links(expected, found, sigma, sigma_voted)
         if memory.view is None or memory.labels is None or not np.allclose(memory.view.affine_um, view.affine_um):
             return made
         moved = view.to_image_px(memory.view.origin_um[None])[0] + drift
@@ -220,7 +233,7 @@ def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float
     ), drift
 
 
-def _mothers(rows: Rows, view: View, scale_um2: float, drift: Floats) -> Mothers:
+def mothers_of(rows: Rows, view: View, scale_um2: float, drift: Floats) -> Mothers:
     places = view.to_image_px(rows["places"].reshape(-1, 2)).reshape(rows["places"].shape) + drift
     told = (rows[name] for name in ("brightness", "roundness", "newborn", "dividing", "seen"))
     return Mothers(places, rows["area"] / scale_um2, *told)

@@ -33,6 +33,15 @@ class Cut:
     rows: Longs
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pieces:
+    """What cutting made: which old cells stay ``(n,)``; the old cell and the track of each piece ``(k,)``."""
+
+    keep: NDArray[np.bool_]
+    cell: Longs
+    row: Longs
+
+
 def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Longs, longest: int) -> list[Cut]:
     """Find the cells that cover several settled tracks and are as large as these together.
 
@@ -58,38 +67,55 @@ def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Lo
     return found_cuts
 
 
-def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]) -> tuple[Segmentation, Longs]:
+def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]) -> tuple[Segmentation, Pieces]:
     """Share the pixels of each cut cell among its tracks, each to the nearest in units of the tracks' own size.
 
     Returns
     -------
     Segmentation
-        With new labels for the pieces.
-    (k,) int64
-        These labels.
+        With new labels for the pieces, which stand behind the other cells.
+    Pieces
+        Whose they are.
     """
     labels = given.labels.copy()
     cells = given.cells
     label = int(cells.label[-1])
     keep = np.ones(len(cells), np.bool_)
     pieces: list[Cells] = []
+    of: list[tuple[int, int]] = []
     for one in made:
         keep[one.cell] = False
         y0, x0, y1, x1 = (int(v) for v in cells.bbox_px[one.cell])
         box = labels[y0:y1, x0:x1]
         centre = expected.expected_px[one.rows] - [y0, x0]
-        first = label + 1
-        _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), first)
-        label += len(one.rows)
-        for piece in range(first, label + 1):
-            ys, xs = np.nonzero(box == piece)
+        _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), label + 1)
+        for row in one.rows:
+            label += 1
+            ys, xs = np.nonzero(box == label)
             if len(ys):
-                pieces.append(_piece(cells, one.cell, piece, ys + y0, xs + x0, moment))
+                pieces.append(_piece(cells, one.cell, label, ys + y0, xs + x0, moment))
+                of.append((one.cell, row))
     columns = {
         column.name: np.concatenate([getattr(cells, column.name)[keep], *(getattr(p, column.name) for p in pieces)])
         for column in fields(Cells)
     }
-    return Segmentation(labels, Cells(**columns)), np.array([p.label[0] for p in pieces], np.int64)
+    cell, row = np.array(of, np.int64).T
+    return Segmentation(labels, Cells(**columns)), Pieces(keep, cell, row)
+
+
+def relinked(made: Links, cell_of: Longs, pieces: Pieces) -> tuple[Links, Longs]:
+    """Return the links among the cells after a cut, and each track's cell: each piece is sure to be its track's."""
+    kept = int(pieces.keep.sum())
+    becomes = np.where(pieces.keep, np.cumsum(pieces.keep) - 1, kept)
+    column, cost = becomes[made.column], np.where(pieces.keep[made.column], made.cost, np.inf)
+    after = np.where(cell_of >= 0, becomes[cell_of], -1)
+    after[(cell_of >= 0) & ~pieces.keep[cell_of]] = -1
+    for number, (cell, row) in enumerate(zip(pieces.cell, pieces.row, strict=True), start=kept):
+        mine = slice(made.start[row], made.start[row + 1])
+        to_it = made.column[mine] == cell
+        column[mine][to_it], cost[mine][to_it] = number, 0.0
+        after[row] = number
+    return Links(made.start, column, made.row, cost, made.shared_px), after
 
 
 def _piece(cells: Cells, row: int, label: int, ys: Longs, xs: Longs, moment: Moment) -> Cells:

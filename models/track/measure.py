@@ -38,6 +38,8 @@ class Bodies:
         Probabilities that this is a daughter's first frame, a mother's last; NaN unknown.
     typical_px : float
         Diameter of the typical cell.
+    light : (float, float)
+        Counts at brightness 0, and counts for 1.
     """
 
     centre_px: Floats
@@ -48,13 +50,38 @@ class Bodies:
     newborn: Floats
     dividing: Floats
     typical_px: float
+    light: tuple[float, float]
 
     def __len__(self) -> int:
         return len(self.area_px)
 
     def take(self, rows: Longs) -> Bodies:
         """Return some of them, in another order."""
-        columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-1]}
+        columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-2]}
+        return replace(self, **columns)
+
+    def with_pieces(self, keep: NDArray[np.bool_], cut: Segmentation, pixels: NDArray[Any]) -> Bodies:
+        """Return those that stay after a cut, and behind them the pieces, measured alone."""
+        first = int(keep.sum())
+        cells, pace_px = cut.cells, pace(self.typical_px)
+        sums = np.zeros((len(cells) - first, 7))
+        for i, (label, (y0, x0, y1, x1)) in enumerate(zip(cells.label[first:], cells.bbox_px[first:], strict=True)):
+            box, light = (np.ascontiguousarray(image[y0:y1, x0:x1]) for image in (cut.labels, pixels))
+            box.flags.writeable, light.flags.writeable = False, pixels.flags.writeable  # the types compiled already
+            sums[i] = _sums(box, int(label), np.zeros(1, np.int32), 1, light, pace_px)[0]
+        unknown = np.full(len(sums), np.nan)
+        new = {
+            "centre_px": cells.centroid_px[first:],
+            "area_px": cells.area_px[first:],
+            "brightness": _relative(_mean(sums), self.light),
+            "roundness": _roundness(sums),
+            "vote_px": np.full((len(sums), 2), np.nan),
+            "newborn": unknown,
+            "dividing": unknown,
+        }
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name)[keep], rest]) for name, rest in new.items()
+        }
         return replace(self, **columns)
 
 
@@ -99,12 +126,12 @@ def bodies(
     typical_px = 2 * float(np.sqrt(typical / np.pi))
     least = int(cells.label[0]) if len(cells) else 0
     sums = _sums(labels, least, places(cells.label), len(cells), pixels, pace(typical_px))
-    mean = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
-    brightness = _relative(mean, _ground(labels, pixels))
+    light = _light(_mean(sums), _ground(labels, pixels))
     votes = np.full_like(centre, np.nan) if vote_px is None else vote_px
     state = cells.state_prob.astype(np.float64)
     newborn, dividing = state[:, STATES.index("newborn")], state[:, STATES.index("mitosis")]
-    return Bodies(centre, area, brightness, _roundness(sums), votes, newborn, dividing, typical_px)
+    brightness = _relative(_mean(sums), light)
+    return Bodies(centre, area, brightness, _roundness(sums), votes, newborn, dividing, typical_px, light)
 
 
 def _ground(labels: NDArray[np.int32], pixels: NDArray[Any]) -> float:
@@ -113,12 +140,21 @@ def _ground(labels: NDArray[np.int32], pixels: NDArray[Any]) -> float:
     return float(np.median(between if between.size else pixels[::step, ::step]))
 
 
-def _relative(mean: Floats, ground: float) -> Floats:
+def _mean(sums: Floats) -> Floats:
+    mean: Floats = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
+    return mean
+
+
+def _light(mean: Floats, ground: float) -> tuple[float, float]:
     if len(mean) == 0:
-        return mean
+        return ground, 1.0
     middle = float(np.median(mean))
     spread = 1.48 * float(np.median(np.abs(mean - middle)))
-    return np.clip((mean - middle) / max(abs(middle - ground), spread, 1e-9), -5.0, 5.0)
+    return middle, max(abs(middle - ground), spread, 1e-9)
+
+
+def _relative(mean: Floats, light: tuple[float, float]) -> Floats:
+    return np.clip((mean - light[0]) / light[1], -5.0, 5.0)
 
 
 def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:

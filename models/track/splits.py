@@ -85,7 +85,10 @@ def _unexpected(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, 
 
 
 def _voted(mothers: Mothers, found: Bodies) -> tuple[Longs, Longs, Longs]:
+    nothing = np.zeros(0, np.int64)
     told = np.nonzero(np.isfinite(found.vote_px).all(axis=1))[0]
+    if len(told) == 0:
+        return nothing, nothing, nothing
     places = np.ascontiguousarray(mothers.places_px[:, 0])
     votes = found.vote_px[told]
     start, column = near(votes, places, np.full(len(told), FALLS_INTO * found.typical_px))
@@ -102,7 +105,6 @@ def _voted(mothers: Mothers, found: Bodies) -> tuple[Longs, Longs, Longs]:
         rows += [np.full(len(a), row[first])]
         ones += [cell[first + a]]
         twos += [cell[first + b]]
-    nothing = np.zeros(0, np.int64)
     return np.concatenate([nothing, *rows]), np.concatenate([nothing, *ones]), np.concatenate([nothing, *twos])
 
 

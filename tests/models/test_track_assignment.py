@@ -192,6 +192,48 @@ def test_previous_centres_of_a_segmenter_are_used():
     assert ids_at(told, jump) == [1, 2, 3, 4]
 
 
+def test_previous_centres_hold_in_a_field_that_drifts():
+    discs = [Disc(60 + 20 * (i % 2), 40 + 24 * i) for i in range(5)] + [Disc(150, 40 + 24 * i) for i in range(5)]
+    drifted = [d.at(9, 0) for d in discs]
+    swapped = [drifted[i] for i in (1, 0, 2, 3, 4, 5, 6, 7, 8, 9)]  # the first two change places
+    before = np.array([[d.y, d.x] for d in discs], np.float32)
+    movie = [shot(0, discs), shot(1, swapped, prev_centre_px=before)]
+    assert ids_at(follow(movie)[-1], swapped) == list(range(1, 11))
+
+
+def test_two_cells_that_come_from_one_are_its_daughters_though_another_track_could_go_on_in_one():
+    others = [d for d in grid() if d.y != 90]
+    lost, pair = Disc(90, 118), [Disc(90, 78, 7), Disc(90, 106, 7)]
+    movie = [shot(t, [*others, MOTHER, lost]) for t in range(4)]
+    now = [*others, *pair]
+    before = np.array([[d.y, d.x] for d in [*others, MOTHER, MOTHER]], np.float32)
+    state = np.array([[0.9, 0.05, 0.05, np.nan]] * 6 + [[0.1, 0.0, 0.9, np.nan]] * 2, np.float32)
+    ready = np.array([[0.9, 0.05, 0.05, np.nan]] * 6 + [[0.1, 0.9, 0.0, np.nan], [0.9, 0.05, 0.05, np.nan]], np.float32)
+    movie[3] = shot(3, [*others, MOTHER, lost], state_prob=ready)
+    plain = follow([*movie, shot(4, now)])[-1]
+    told = follow([*movie, shot(4, now, prev_centre_px=before, state_prob=state)])[-1]
+    assert [state_of(one, 7) for one in (plain, told)] == [TrackState.ALIVE, TrackState.DIVIDED]
+    assert state_of(told, 8) is TrackState.ALIVE
+    assert set(ids_at(told, pair)) == {9, 10}
+
+
+def test_pieces_of_a_cell_that_was_cut_know_nothing_of_what_was_said_of_the_whole():
+    others = [d for d in grid() if d.y != 90]
+    pair = [Disc(90, 81), Disc(90, 99)]
+    movie = [shot(t, [*others, *pair]) for t in range(4)]
+    both = shot(4, [*others, *pair])
+    image = both.segmentation.labels.copy()
+    image[image == 23] = 20
+    pixels = both.moment.frame.pixels
+    before = table(image, pixels).cells.centroid_px
+    told = table(image, pixels, prev_centre_px=before, state_prob=np.full((7, 4), 0.5, np.float32))
+    movie.append(Segmented(both.moment, told))
+    cells = follow(movie)[-1].segmentation.cells
+    assert cells.label.tolist() == list(range(1, 9))
+    assert np.isnan(cells.prev_centre_px).all(axis=1).tolist() == [False] * 6 + [True] * 2
+    assert np.isnan(cells.state_prob).all(axis=1).tolist() == [False] * 6 + [True] * 2
+
+
 def test_state_goes_round_exactly():
     movie, _ = divide()
     whole = follow(movie)
