@@ -67,7 +67,9 @@ def halves(movie: Image, gaussian: bool, rng: Rng) -> tuple[Image, Image]:
     if gaussian:
         fresh = rng.standard_normal(movie.shape, np.float32)
         return movie + fresh, movie - fresh
-    whole = np.floor(np.maximum(movie, 0) + rng.random(movie.shape, np.float32))  # rounded by chance: same mean
+    bounded = np.maximum(movie, 0)
+    whole = np.floor(bounded)
+    whole += rng.random(movie.shape, np.float32) >= 1 - (bounded - whole)  # rounded by chance: same mean
     first = whole / 2 + np.sqrt(whole) / 2 * rng.standard_normal(movie.shape, np.float32)
     few = whole <= COIN_MOST
     first[few] = rng.binomial(whole[few].astype(np.int64), 0.5)
