@@ -14,6 +14,7 @@ from models.divide.evidence import Mothers
 from models.track import links as linking
 from models.track.cuts import cut, cuts, relinked
 from models.track.drift import drift_px
+from models.track.edge import without_cut
 from models.track.links import Expected, Links
 from models.track.matching import match
 from models.track.measure import Bodies, bodies, compact
@@ -32,7 +33,7 @@ Longs = NDArray[np.int64]
 
 TRUST = 0.5
 """How much of a track's smoothed velocity its prediction uses: cells seldom keep their way."""
-SHARPEST_VOTE = 0.08
+SHARPEST_VOTE = 0.18
 """Votes are never believed to be surer than this, in diameters of the typical cell."""
 
 
@@ -47,6 +48,8 @@ class TrackOptions(Settings):
     """Frames in a row for which a cell in which tracks met is cut among them; 0: never."""
     max_away: int = Field(default=50, ge=0)
     """Frames for which a track outside the image (the stage or ROI moved) is kept."""
+    edge: float = Field(default=1.0, ge=0)
+    """Typical diameters that a cell must reach into the image to be followed; 0: cells cut by the edge are too."""
     split_threshold: float = Field(default=0.3, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -111,7 +114,7 @@ class AssignmentTracker:
         frame, memory = segmented.moment.frame, self._memory
         if memory.frame is not None and frame.frame <= memory.frame:
             raise StageError(f"frame {frame.frame} of {frame.field} after frame {memory.frame}; reset the chain first")
-        segmented = replace(segmented, segmentation=compact(segmented.segmentation))
+        segmented = replace(segmented, segmentation=self._whole(compact(segmented.segmentation), frame.pixel_um))
         view = View.of(frame)
         rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
         passed = 1 if memory.frame is None else frame.frame - memory.frame
@@ -127,6 +130,13 @@ class AssignmentTracker:
         self._memory = self._next(linked.expected, step, passed, settled, segmentation.labels)
         table = tracks(settled, np.array(self._memory.drift_um), pace)
         return Tracked(segmented.moment, segmentation, table, linked.found.take(np.argsort(id_of_cell)))
+
+    def _whole(self, found: Segmentation, pixel_um: float) -> Segmentation:
+        """Leave out cells that the edge cuts, but for the first frame: a single picture is shown as it is."""
+        typical_um2 = self._memory.typical_um2
+        if typical_um2 is None or self._options.edge == 0:
+            return found
+        return without_cut(found, self._options.edge * 2 * float(np.sqrt(typical_um2 / np.pi)) / pixel_um)
 
     def _link(self, segmented: Segmented, rows: Rows, view: View, passed: int) -> Linked:
         frame, segmentation = segmented.moment.frame, segmented.segmentation

@@ -57,7 +57,7 @@ def links(expected: Expected, found: Bodies, sigma: float, sigma_voted: float) -
     -----
     The motion term is that of a Student distribution: cells sometimes jump, and votes sometimes err.
     """
-    voted: NDArray[np.bool_] = np.isfinite(found.vote_px).all(axis=1)
+    voted = np.isfinite(found.vote_px[:, 0]) & np.isfinite(found.vote_px[:, 1])
     anchor_px = np.where(voted[:, None], found.vote_px, found.centre_px)
     size = found.typical_px
     radius = size * gate(found.centre_px, size) * np.sqrt(1.0 + np.minimum(expected.missed, 3))

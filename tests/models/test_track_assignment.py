@@ -109,7 +109,7 @@ def test_a_cell_at_the_border_leaves():
     discs = [*grid(2, 2, first=80), Disc(100, 5)]
     movie = [shot(0, discs), shot(1, [*discs[:4], Disc(100, 0)]), *[shot(t, discs[:4]) for t in range(2, 6)]]
     states = [state_of(one, 5) for one in follow(movie)]
-    assert states == [TrackState.ALIVE] * 4 + [TrackState.LEFT, None]
+    assert states == [TrackState.ALIVE] * 3 + [TrackState.LEFT, None, None]
 
 
 def test_empty_frames_and_return():
@@ -308,3 +308,12 @@ def test_foreign_state_and_options_are_refused():
         AssignmentTracker({}).load(b"\xc1")
     with pytest.raises(ConfigError, match="max_gap"):
         AssignmentTracker({"max_gab": 3})
+
+
+def test_cells_cut_by_the_edge_are_followed_once_they_are_in():
+    entering = [[*grid(2, 2, first=80), Disc(100, x)] for x in (2, 4, 8, 12, 16)]
+    movie = [shot(t, discs) for t, discs in enumerate(entering)]
+    shown = [len(one.segmentation.cells) for one in follow(movie)]
+    assert shown == [5, 4, 4, 5, 5], "a first picture is shown whole; then a cell must reach in by its diameter of 20"
+    everything = [len(one.segmentation.cells) for one in follow(movie, edge=0.0)]
+    assert everything == [5] * 5
