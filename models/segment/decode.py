@@ -48,12 +48,12 @@ class DecodeSettings:
 
     object_px: float
     foreground: float = 0.5
-    seed: float = 0.3
-    near: float = 0.2
-    reach: float = 0.4
+    seed: float = 0.25
+    near: float = 0.25
+    reach: float = 0.3
     hops: int = 3
     least_area: float = 0.06
-    own_area: float = 0.25
+    own_area: float = 0.2
     hole_area: float = 0.5
     trust: float = 0.15
 

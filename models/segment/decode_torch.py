@@ -95,6 +95,9 @@ def _seeds(
     rows, columns = seed.shape
     peak = torch.nn.functional.max_pool2d(seed[None], 3, stride=1, padding=1)[0] == seed
     peak &= inside & (seed > threshold)
+    around = torch.nn.functional.pad(seed, (1, 1, 1, 1), value=-1.0)
+    for earlier in (around[:-2, :-2], around[:-2, 1:-1], around[:-2, 2:], around[1:-1, :-2]):
+        peak &= earlier != seed  # of a plateau the first block only
     at = torch.arange(rows * columns, device=seed.device)
     # the bits of a positive float32 sort like the number; the lower place wins a tie
     key = (seed.flatten().view(torch.int32).long() << 24) | (2**24 - 1 - at)

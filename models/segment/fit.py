@@ -16,6 +16,8 @@ from models.segment.sight import Network, Retina, Sight, zoom_for
 from stream.cells import Floats
 
 LEAST_DIAMETER_PX = 4.0
+ENOUGH = 5
+"""Cells in one frame after which the diameter stays as it was chosen."""
 CANVAS_PX = 512
 """Sizes are tried on a part of the picture, in one input of this side for every size: one network is opened."""
 STARTS = (0.6, 1.0, 1.7)
@@ -76,8 +78,9 @@ def _apart(starts: Iterable[float]) -> list[float]:
     return kept
 
 
-def _merit(tried: Tried) -> float:
-    return tried.certain * float(np.exp(-2 * tried.disagreement))
+def _merit(tried: Tried) -> tuple[bool, float]:
+    """Rank what was tried: one large something is not preferred to many cells, however much it covers."""
+    return tried.cells >= ENOUGH, tried.certain * float(np.exp(-2 * tried.disagreement))
 
 
 def _settled(pixels: Pixels, network: Network, levels_now: Running, start_px: float) -> Tried:

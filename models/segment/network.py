@@ -15,7 +15,7 @@ from pydantic import Field
 from models import zoo
 from models.normalise import Running
 from models.segment.decode import Decoded, DecodeSettings
-from models.segment.fit import LEAST_DIAMETER_PX, fitted, prepare
+from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX, fitted, prepare
 from models.segment.measure import means
 from models.segment.past import Past, Pixels
 from models.segment.sight import Network, Retina, Sight, zoom_for
@@ -27,8 +27,6 @@ from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)
 SCHEMA = 1
-ENOUGH = 5
-"""Cells in one frame after which the diameter stays as it was chosen."""
 FEATURES = ("newborn", "dividing")
 """Columns of ``Cells.features``."""
 
