@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:
     tracker = Watching({})
     born = {int(label): int(first) for label, first, _, _ in truth.rows}
     parent = {int(label): int(mother) for label, _, _, mother in truth.rows}
-    was: deque[dict[int, int]] = deque(maxlen=DEPTH + 1)
+    was: deque[Mapping[int, int]] = deque(maxlen=DEPTH + 1)
     features, true, strip = [], [], []
     for shot in shots:
         tracked = tracker.step(shot)
@@ -171,7 +171,8 @@ def _regression(x: Floats, y: Floats, counts: Floats, stiffness: float) -> Float
         return float(value), z.T @ (counts * (1 / (1 + np.exp(-logit)) - y)) + stiffness * np.r_[0, b[1:]]
 
     found: Floats = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
-    return np.r_[found[0] - (found[1:] * mean / spread).sum(), found[1:] / spread]
+    weights: Floats = np.r_[found[0] - (found[1:] * mean / spread).sum(), found[1:] / spread]
+    return weights
 
 
 def figures(one: Candidates, weights: Floats) -> str:
