@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from models.nets.cellnet import CellNet
-from models.spec import NetSpec
+from models.spec import Head, NetSpec
 from models.train import batches
 from models.train.batches import Pool
 from models.train.losses import WEIGHTS, Batch, losses, total
@@ -53,7 +53,10 @@ class Fit:
     def __init__(self, settings: TrainSettings, pool: Pool, out: Path, device: str = "cpu") -> None:
         torch.manual_seed(settings.seed)
         self._settings, self._pool, self._out, self._device = settings, pool, out, device
+        self._weights = {**WEIGHTS, **settings.weights}
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.start is not None:
+            self._net.load_state_dict(load_net(_start(settings.start, out)).state_dict())
         self._average = copy.deepcopy(self._net)
         self._best = copy.deepcopy(self._net)
         self._best_figures: dict[str, float] = {"total": float("inf")}
@@ -101,7 +104,7 @@ class Fit:
             group["lr"] = rate
         self._net.train()
         found = self._losses(self._net, batch)
-        loss = total(found)
+        loss = total(found, self._weights)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -109,11 +112,11 @@ class Fit:
         self._follow()
         return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
 
-    def _losses(self, net: CellNet, batch: Batch) -> dict[str, torch.Tensor]:
+    def _losses(self, net: CellNet, batch: Batch) -> dict[Head, torch.Tensor]:
         there = {name: value.to(self._device) for name, value in batch.items()}
         with torch.autocast(self._device, dtype=torch.bfloat16):
             foreground, maps = net(there["frames"], there["offset"], there["scale"])
-        return losses(self._settings.spec, foreground.float(), maps.float(), there)
+        return losses(self._settings.spec, foreground.float(), maps.float(), there, self._settings.per_positive)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -128,12 +131,13 @@ class Fit:
     @torch.no_grad()
     def _validate(self, held: list[Batch], figures: dict[str, float]) -> None:
         self._average.eval()
-        sums: dict[str, float] = {}
+        sums: dict[Head, float] = {}
         for batch in held:
             with _logits(self._average):
                 for head, value in self._losses(self._average, batch).items():
                     sums[head] = sums.get(head, 0.0) + float(value) / len(held)
-        score = {"total": sum(WEIGHTS[head] * value for head, value in sums.items()), **sums}
+        score: dict[str, float] = {"total": sum(self._weights[head] * value for head, value in sums.items())}
+        score.update({str(head): value for head, value in sums.items()})
         figures.update({f"held_{name}": value for name, value in score.items()})
         if score["total"] < self._best_figures["total"]:
             self._best, self._best_figures, self._best_step = copy.deepcopy(self._average), score, self._step
@@ -183,6 +187,14 @@ class _logits:
 
     def __exit__(self, *error: object) -> None:
         self._net.training = False
+
+
+def _start(path: Path, out: Path) -> Path:
+    """Return where the first weights are. Raises StoreError when they are not there."""
+    place = path if path.is_absolute() else out.parent / path
+    if not place.is_file():
+        raise StoreError(f"{place}: the weights to start from are not there; train them first, or name others")
+    return place
 
 
 def save_net(net: CellNet, path: Path) -> None:

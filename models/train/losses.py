@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.spec import NetSpec
+from models.spec import Head, NetSpec
 
-WEIGHTS = {"foreground": 1.0, "seed": 2.0, "own": 1.0, "previous": 1.5, "newborn": 4.0, "dividing": 4.0}
+WEIGHTS: dict[Head, float] = {
+    "foreground": 1.0,
+    "seed": 2.0,
+    "own": 1.0,
+    "previous": 1.5,
+    "newborn": 1.0,
+    "dividing": 1.0,
+}
+"""What each term counts by default."""
 OFFSET_UNIT_PX = 8.0
 """Errors of offsets are counted in this."""
 FOCUS = 2.0
 RARE = 0.9
 """Focal loss: how steeply easy pixels fade, and the share of the weight that positives have."""
+FEW = 0.005
+"""Share of the cells' pixels that counts as positive where hardly any is."""
 Batch = dict[str, Tensor]
 
 
-def losses(spec: NetSpec, foreground: Tensor, maps: Tensor, wanted: Batch) -> dict[str, Tensor]:
+def losses(
+    spec: NetSpec, foreground: Tensor, maps: Tensor, wanted: Batch, per_positive: bool = True
+) -> dict[Head, Tensor]:
     """Return the unweighted loss of each head.
 
     Parameters
@@ -26,27 +40,31 @@ def losses(spec: NetSpec, foreground: Tensor, maps: Tensor, wanted: Batch) -> di
         A network's outputs in training mode: logits, and offsets in px.
     wanted
         The fields of :class:`models.train.sample.Sample`, stacked.
+    per_positive
+        Divide the terms of the division heads by the pixels that are positive, which are few; else by all cells'.
     """
     planes = {name: maps[:, i] for i, name in enumerate(spec.channels)}
     weight, known = wanted["weight"], wanted["weight"][:, 1::2, 1::2]
-    found = {"foreground": _foreground(foreground[:, 0], wanted["foreground"], weight)}
+    found: dict[Head, Tensor] = {"foreground": _foreground(foreground[:, 0], wanted["foreground"], weight)}
     if "seed" in spec.heads:
         bump = F.binary_cross_entropy_with_logits(planes["seed"], wanted["seed"], reduction="none")
-        found["seed"] = _mean(bump * (1 + 9 * wanted["seed"]), known)
-    for head, mask in (("own", "cell"), ("previous", "moved")):
+        found["seed"] = _mean(bump * (1 + 9 * wanted["seed"]), torch.maximum(known, wanted["cell"]))
+    offsets: tuple[tuple[Head, str], ...] = (("own", "cell"), ("previous", "moved"))
+    for head, mask in offsets:
         if head in spec.heads:
             said = torch.stack([planes[f"{head}_y"], planes[f"{head}_x"]], 1)
             away = F.smooth_l1_loss(said / OFFSET_UNIT_PX, wanted[head] / OFFSET_UNIT_PX, reduction="none", beta=0.1)
             found[head] = _mean(away.sum(1), wanted[mask])
-    for head in ("newborn", "dividing"):
+    rare: tuple[Head, ...] = ("newborn", "dividing")
+    for head in rare:
         if head in spec.heads:
-            found[head] = _focal(planes[head], wanted[head], wanted["cell"])
+            found[head] = _focal(planes[head], wanted[head], wanted["cell"], per_positive)
     return found
 
 
-def total(found: dict[str, Tensor]) -> Tensor:
+def total(found: dict[Head, Tensor], weights: Mapping[Head, float] = WEIGHTS) -> Tensor:
     """Return the weighted sum."""
-    return torch.stack([WEIGHTS[head] * value for head, value in found.items()]).sum()
+    return torch.stack([weights[head] * value for head, value in found.items()]).sum()
 
 
 def _mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -61,9 +79,11 @@ def _foreground(logit: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     return entropy + 1 - dice
 
 
-def _focal(logit: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+def _focal(logit: Tensor, wanted: Tensor, weight: Tensor, per_positive: bool) -> Tensor:
     """Focal loss (Lin et al. 2017)."""
     entropy = F.binary_cross_entropy_with_logits(logit, wanted, reduction="none")
     right = torch.exp(-entropy)
     share = RARE * wanted + (1 - RARE) * (1 - wanted)
-    return _mean(share * (1 - right) ** FOCUS * entropy, weight)
+    steep = share * (1 - right) ** FOCUS * entropy * weight
+    positive = (wanted * weight).sum() + FEW * weight.sum() if per_positive else weight.sum()
+    return steep.sum() / positive.clamp_min(1.0)

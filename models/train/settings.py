@@ -52,6 +52,13 @@ class TrainSettings(Settings):
     side: int = Field(default=256, multiple_of=MULTIPLE)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    start: Path | None = None
+    """``best.pt`` of an earlier run of the same shape, to go on from with new data or weights; relative to the folder
+    that ``--out`` lies in."""
+    weights: dict[Head, float] = Field(default_factory=dict)
+    """What the loss of a head counts, where it is not the default; 0 switches it off."""
+    per_positive: bool = True
+    """Whether the loss of the division heads is a mean over their few positive pixels or over all cells."""
     touching: float = Field(default=0.0, ge=0)
     """Weight that a pixel's offsets gain where cells touch."""
     average: float = Field(default=0.995, ge=0, lt=1)
