@@ -27,6 +27,9 @@ from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)
 SCHEMA = 1
+MOST_MISSED = 1
+"""Frames that may be missing before the earlier one is not shown: pairs in training are at most two frames apart, and
+an older frame makes outlines worse."""
 FEATURES = ("newborn", "dividing")
 """Columns of ``Cells.features``."""
 
@@ -87,7 +90,7 @@ class NetworkSegmenter:
         self._past = Past.of(frame, levels)
         if self._diameter_px is None:
             return _nothing(moment)
-        moved_px = past.moved_px(frame) if past is not None else None
+        moved_px = past.moved_px(frame) if past is not None and moment.missed <= MOST_MISSED else None
         found = self._see(frame.pixels, levels, past, moved_px)
         self._cells = max(self._cells, found.count)
         before_px = _before(found, past, moved_px)

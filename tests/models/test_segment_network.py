@@ -64,7 +64,7 @@ def test_each_cell_says_where_it_was(model: Path, zoom: float, offset: float) ->
     before = [(y - 0.1 * diameter, x + 0.06 * diameter) for y, x in centres]
     segmenter = NetworkSegmenter({"model": str(model), "diameter_px": diameter})
     step(segmenter, spots((240, 240), before, diameter, offset=offset), 0)
-    cells = step(segmenter, spots((240, 240), centres, diameter, offset=offset), 1, missed=0).cells
+    cells = step(segmenter, spots((240, 240), centres, diameter, offset=offset), 1).cells
     assert len(cells) == len(centres)
     moved = (cells.centroid_px - cells.prev_centre_px) / diameter
     assert np.median(moved, 0) == pytest.approx([0.1, -0.06], abs=0.03)
@@ -143,6 +143,15 @@ def test_frames_that_cannot_be_compared_are_not(model: Path, name: str, change: 
     assert np.isfinite(step(segmenter, picture, 1, **same).cells.prev_centre_px).all()
     found = step(segmenter, picture, 2, **(same | change))
     assert (len(found.cells) > 0, np.isnan(found.cells.prev_centre_px).all()) == (True, True), name
+
+
+@pytest.mark.parametrize(("missed", "known"), [(0, True), (1, True), (2, False), (50, False)])
+def test_an_earlier_frame_that_is_too_old_is_not_shown(model: Path, missed: int, known: bool) -> None:
+    segmenter = NetworkSegmenter({"model": str(model), "diameter_px": 24.0})
+    picture = spots(SHAPE, grid(SHAPE, 40), 24.0)
+    step(segmenter, picture, 0)
+    found = segmenter.step(moment(picture, 1 + missed, missed=missed))
+    assert np.isfinite(found.cells.prev_centre_px).all() == known
 
 
 def test_binning_changes_the_size_that_is_looked_for(model: Path) -> None:
