@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from models.normalise import levels
+from models.segment.decode import SEED_SHARE
 from models.spec import NORMALISATIONS, Kind
 from models.train.movie import Movie
 from models.train.noise import fewer_photons
 from stream.config import Settings
 
 Floats = NDArray[np.float32]
-SEED_SHARE = 0.12
-"""Width (sigma) of a seed's bump, as a share of the object's diameter."""
 NEAR_DIVISION_PX = 60.0
 """In the network's pixels: how far a crop's centre may be from the division it was drawn for."""
 LEVEL_SAMPLES = 8_000

@@ -213,7 +213,7 @@ def test_the_same_maps_give_the_same_cells() -> None:
         ((31, 48), (7, 15, 24), CHANNELS, "does not fit"),
         ((32, 48), (7, 32, 48), CHANNELS, "does not fit"),
         ((32, 48), (6, 16, 24), CHANNELS, "does not fit"),
-        ((32, 48), (4, 16, 24), CHANNELS[3:], "without the planes"),
+        ((32, 48), (4, 16, 24), CHANNELS[3:], "without a plane"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -221,3 +221,14 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(StageError, match=match):
         decode(np.zeros(foreground, np.float32), np.zeros(maps, np.float32), channels, SETTINGS)
+
+
+@pytest.mark.parametrize("off", ["seed", "own"])
+def test_a_network_without_seeds_or_without_offsets_still_tells_cells_apart(off: str) -> None:
+    truth = discs((128, 160), [(30, 30, 24), (30, 90, 24), (90, 50, 26), (90, 77, 26)])
+    foreground, maps = ideal(truth, OBJECT_PX)
+    kept = [i for i, name in enumerate(CHANNELS) if not name.startswith(off)]
+    found = decode(foreground, maps[kept], [CHANNELS[i] for i in kept], SETTINGS)
+    check(found)
+    assert found.count == 4
+    assert overlap(truth, found.labels).min() > 0.7
