@@ -92,7 +92,7 @@ class ChainSettings(Settings):
 
     denoise: str = "recursive"
     """An entry point, ``file.py:Name``, or ``none``."""
-    segment: str = "classical"
+    segment: str = "auto"
     track: str = "assignment"
     divide: str = "rule"
     segment_channel: str = ""
