@@ -65,4 +65,6 @@ def _load(model: Path, threads: int) -> _Loaded:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3
+    # threads that spin after a run take the cores from whatever runs next
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return _Loaded(onnxruntime.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"]))
