@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from models.denoise.spec import INPUTS, MULTIPLE, OUTPUTS, PLANES, DenoiseSpec
-from models.spec import PROPERTY
+from models.nets.export import write_onnx
 
 STRIDE = 2
 
@@ -72,20 +71,7 @@ def export(net: DenoiseNet, path: Path, *, half: bool = False) -> None:
     batch = torch.export.Dim("n", min=1, max=64)
     rows, columns = torch.export.Dim("rows", min=2, max=1024), torch.export.Dim("columns", min=2, max=1024)
     shapes = {"planes": {0: batch, 2: MULTIPLE * rows, 3: MULTIPLE * columns}, "known": {0: batch}}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        shown.eval(), example, str(path), dynamo=True, external_data=False, optimize=True, opset_version=18,
-        input_names=list(INPUTS), output_names=list(OUTPUTS), dynamic_shapes=shapes, verbose=False,
-    )  # fmt: skip
-    model = onnx.load(path)
-    model.doc_string = ""
-    del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = PROPERTY, net.spec.to_json()
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    onnx.save(model, path)
+    write_onnx(shown, path, example, shapes, INPUTS, OUTPUTS, net.spec.to_json())
 
 
 class _Half(nn.Module):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -33,16 +35,29 @@ def export(net: CellNet, path: Path, *, half: bool = False) -> None:
         "offset": {0: batch},
         "scale": {0: batch},
     }
+    write_onnx(shown, path, example, shapes, INPUTS, OUTPUTS, net.spec.to_json())
+
+
+def write_onnx(
+    net: torch.nn.Module,
+    path: Path,
+    example: tuple[torch.Tensor, ...],
+    shapes: dict[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    table: str,
+) -> None:
+    """Write any of our networks: ``shapes`` says which sides are free, ``table`` what the file says about itself."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
-        shown.eval(), example, str(path), dynamo=True, external_data=False, optimize=True, opset_version=18,
-        input_names=list(INPUTS), output_names=list(OUTPUTS), dynamic_shapes=shapes, verbose=False,
+        net.eval(), example, str(path), dynamo=True, external_data=False, optimize=True, opset_version=18,
+        input_names=list(inputs), output_names=list(outputs), dynamic_shapes=shapes, verbose=False,
     )  # fmt: skip
     model = onnx.load(path)
     model.doc_string = ""
     del model.metadata_props[:]
     entry = model.metadata_props.add()
-    entry.key, entry.value = PROPERTY, net.spec.to_json()
+    entry.key, entry.value = PROPERTY, table
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]

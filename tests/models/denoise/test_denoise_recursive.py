@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from dim_cells import GAIN, KNOWN, OFFSET, READ, moment, shot
 
 from models.denoise.noise import estimate
 from models.denoise.recursive import RecursiveDenoiser
@@ -15,14 +16,7 @@ from stream.errors import ConfigError, StageError
 from stream.frame import Frame
 from stream.stages import Moment
 
-GAIN, OFFSET, READ = 2.0, 100.0, 3.0
-KNOWN = {"gain": GAIN, "offset": OFFSET, "read_noise": READ}
 SHAPE = (160, 192)
-
-
-def moment(number: int, pixels: np.ndarray, missed: int = 0, **facts: Any) -> Moment:
-    frame = Frame("run", "cam", "ses", 0, number, "cam:p0", number, pixels.copy(), **facts)
-    return Moment(frame, missed=missed)
 
 
 def electrons(photons: float, shift_px: float = 0.0) -> np.ndarray:
@@ -32,11 +26,6 @@ def electrons(photons: float, shift_px: float = 0.0) -> np.ndarray:
         away = np.hypot(y - centre_y - shift_px, x - centre_x - shift_px / 2)
         image += photons / (1 + np.exp((away - 12).clip(-50, 50)))
     return image
-
-
-def shot(mean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    counts = rng.poisson(mean) * GAIN + OFFSET + rng.normal(0, READ, mean.shape)
-    return np.clip(np.round(counts), 0, 65535).astype(np.uint16)
 
 
 def gained_db(photons: float, speed_px: float, options: dict[str, Any]) -> tuple[float, float, float]:
