@@ -39,7 +39,7 @@ class Augmentation(Settings):
     """Deviation of the logarithm of the scale."""
     drift_px: float = Field(default=4.0, ge=0)
     """Largest shift between the two frames in a third of the samples, in the network's pixels."""
-    gaps: tuple[float, float, float] = (0.06, 0.84, 0.10)
+    gaps: tuple[float, float, float] = (0.10, 0.78, 0.12)
     """Shares of pairs that lie 0, 1 and 2 frames apart."""
     divisions: float = Field(default=0.5, ge=0, le=1)
     """Share of crops that are drawn around a division."""
