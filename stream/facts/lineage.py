@@ -1,0 +1,128 @@
+"""What a run's facts say of its cells' families and places, while it goes on or afterwards."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.ancestry import ROW, History, Word
+from stream.errors import StoreError
+from stream.facts import analysis, rig
+from stream.facts.database import connect
+from stream.lineage import TrackState
+
+SPOT = np.dtype(
+    [("frame", "i8"), ("track", "i8"), ("y_px", "f8"), ("x_px", "f8"), ("area_px", "f4"), ("mean_counts", "f4")]
+)
+"""Where a track was in a frame; ``mean_counts`` of the first measured channel, NaN unknown."""
+Spots = NDArray[np.void]
+
+# A frame number that two starts of the rig used counts as it was first decided.
+TIMES = "SELECT frame, min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0 GROUP BY frame ORDER BY frame"
+BORN = """
+SELECT t.track_id, c.area_px, json_extract(c.mean_counts, '$[0]') FROM tracks t
+JOIN frames f ON f.field = t.field AND f.frame = t.born JOIN cells c ON c.frame_id = f.id AND c.track_id = t.track_id
+WHERE t.field = ?
+"""
+TRACKS = "SELECT track_id, parent_id, born, last, state FROM tracks WHERE field = ? ORDER BY track_id"
+WORDS = "SELECT line FROM events WHERE field = ? ORDER BY id"
+SPOTS = """
+SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, json_extract(c.mean_counts, '$[0]') FROM cells c
+JOIN frames f ON f.id = c.frame_id WHERE f.field = ? ORDER BY c.track_id, f.frame
+"""
+_STATES = {state.name.lower(): int(state) for state in TrackState}
+
+
+def fields(run_dir: Path) -> list[str]:
+    """Return the fields that were analysed, in order of appearance. Raises StoreError."""
+    with _open(run_dir) as facts:
+        return [row[0] for row in facts.execute("SELECT field FROM frames GROUP BY field ORDER BY min(id)")]
+
+
+def read_history(run_dir: Path, field: str) -> History:
+    """Return the history of a field's tracks as it was committed last.
+
+    Raises
+    ------
+    StoreError
+        The facts cannot be read, or know no decided frame of that field.
+    """
+    with _open(run_dir) as facts:
+        extent = "SELECT min(frame), max(frame) FROM frames WHERE field = ?"
+        first, last = facts.execute(extent, (field,)).fetchone()
+        if first is None:
+            raise StoreError(f"{run_dir}: no frame of the field '{field}' was decided")
+        rows = _rows(facts, field)
+        words: dict[str, Word] = {}
+        for (line,) in facts.execute(WORDS, (field,)):
+            word = Word.read(json.loads(line))
+            words[word.event_id] = word
+    seconds = read_seconds(run_dir, field)
+    rows["born_s"] = [seconds.get(frame, math.nan) for frame in rows["born"].tolist()]
+    rows["last_s"] = [seconds.get(frame, math.nan) for frame in rows["last"].tolist()]
+    return History(field, first, last, rows, tuple(words.values()))
+
+
+def read_seconds(run_dir: Path, field: str) -> dict[int, float]:
+    """Return frame → seconds since the field's first frame, by the rig's stamps; empty where it had none."""
+    with _open(run_dir) as facts:
+        times = facts.execute(TIMES, (field,)).fetchall()
+    return {frame: (t_ns - times[0][1]) / 1e9 for frame, t_ns in times}
+
+
+def read_spots(run_dir: Path, field: str) -> Spots:
+    """Return where each track was, by track and frame; empty where cells were not recorded. Raises StoreError."""
+    with _open(run_dir) as facts:
+        found = [
+            (*row[:5], math.nan if row[5] is None else row[5]) for row in facts.execute(SPOTS, (field,)).fetchall()
+        ]
+    spots = np.array(found, SPOT)
+    same = (np.diff(spots["track"]) == 0) & (np.diff(spots["frame"]) == 0)  # a frame number used by two starts
+    return spots[np.concatenate([[True], ~same])] if len(spots) else spots
+
+
+def read_frames(run_dir: Path, field: str) -> list[int]:
+    """Return the numbers of the decided frames of a field, ascending. Raises StoreError."""
+    with _open(run_dir) as facts:
+        asked = "SELECT DISTINCT frame FROM frames WHERE field = ? ORDER BY frame"
+        return [row[0] for row in facts.execute(asked, (field,))]
+
+
+def read_pixel_um(run_dir: Path, field: str) -> float | None:
+    """Return the side of a pixel of the field's first frame in µm; None where the rig's facts are not there."""
+    path = run_dir / rig.FILE
+    if not path.is_file():
+        return None
+    with closing(connect(path, rig.VERSION)) as facts:
+        row = facts.execute("SELECT affine_um FROM frames WHERE field = ? ORDER BY id LIMIT 1", (field,)).fetchone()
+    area_um2 = abs(float(np.linalg.det(np.array(json.loads(row[0]), float).reshape(2, 2)))) if row else 0.0
+    return math.sqrt(area_um2) if area_um2 > 0 else None
+
+
+def _rows(facts: sqlite3.Connection, field: str) -> NDArray[np.void]:
+    found = facts.execute(TRACKS, (field,)).fetchall()
+    rows = np.zeros(len(found), ROW)
+    for name, place in (("track", 0), ("parent", 1), ("born", 2), ("last", 3)):
+        rows[name] = [row[place] for row in found]
+    rows["state"] = [_STATES[row[4]] for row in found]
+    rows["area_px"] = rows["mean_counts"] = np.nan
+    for track, area_px, counts in facts.execute(BORN, (field,)):
+        at = int(np.searchsorted(rows["track"], track))
+        rows["area_px"][at], rows["mean_counts"][at] = area_px, math.nan if counts is None else counts
+    return rows
+
+
+@contextmanager
+def _open(run_dir: Path) -> Iterator[sqlite3.Connection]:
+    with closing(connect(run_dir / analysis.FILE, analysis.VERSION)) as facts:
+        try:
+            yield facts
+        except (sqlite3.Error, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{run_dir}: the facts cannot be read: {error}") from error
