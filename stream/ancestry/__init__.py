@@ -2,6 +2,9 @@
 
 from stream.ancestry.history import ROW, UNKNOWN_S, History, Word
 from stream.ancestry.keeper import Ancestry
+from stream.ancestry.told import figures, in_time, in_words, told
 from stream.ancestry.tree import Life, Tree, grow
 
-__all__ = ["ROW", "UNKNOWN_S", "Ancestry", "History", "Life", "Tree", "Word", "grow"]
+__all__ = [
+    "ROW", "UNKNOWN_S", "Ancestry", "History", "Life", "Tree", "Word", "figures", "grow", "in_time", "in_words", "told",
+]  # fmt: skip

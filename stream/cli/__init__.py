@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from stream.cli import (
+    lineage,
     live,
     offline,
     rig,
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for command in (
     live.demo, live.run, live.acquire, live.analyse, live.watch, live.replay,
-    offline.simulate, offline.evaluate,
+    offline.simulate, offline.evaluate, lineage.lineage, lineage.export,
     rig.stop, rig.pause, rig.resume,
     offline.doctor,
 ):  # fmt: skip

@@ -33,9 +33,10 @@ WHERE t.field = ?
 """
 TRACKS = "SELECT track_id, parent_id, born, last, state FROM tracks WHERE field = ? ORDER BY track_id"
 WORDS = "SELECT line FROM events WHERE field = ? ORDER BY id"
+# SQLite knows no NaN: what is unknown comes as infinity.
 SPOTS = """
-SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, json_extract(c.mean_counts, '$[0]') FROM cells c
-JOIN frames f ON f.id = c.frame_id WHERE f.field = ? ORDER BY c.track_id, f.frame
+SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, ifnull(json_extract(c.mean_counts, '$[0]'), 9e999)
+FROM cells c JOIN frames f ON f.id = c.frame_id WHERE f.field = ?
 """
 _STATES = {state.name.lower(): int(state) for state in TrackState}
 
@@ -80,12 +81,11 @@ def read_seconds(run_dir: Path, field: str) -> dict[int, float]:
 def read_spots(run_dir: Path, field: str) -> Spots:
     """Return where each track was, by track and frame; empty where cells were not recorded. Raises StoreError."""
     with _open(run_dir) as facts:
-        found = [
-            (*row[:5], math.nan if row[5] is None else row[5]) for row in facts.execute(SPOTS, (field,)).fetchall()
-        ]
-    spots = np.array(found, SPOT)
-    same = (np.diff(spots["track"]) == 0) & (np.diff(spots["frame"]) == 0)  # a frame number used by two starts
-    return spots[np.concatenate([[True], ~same])] if len(spots) else spots
+        spots = np.fromiter(facts.execute(SPOTS, (field,)), SPOT)
+    spots["mean_counts"][np.isinf(spots["mean_counts"])] = np.nan
+    spots = spots[np.lexsort((spots["frame"], spots["track"]))]
+    again = (np.diff(spots["track"]) == 0) & (np.diff(spots["frame"]) == 0)  # a number that two starts of the rig used
+    return spots[np.concatenate([[True], ~again])] if len(spots) else spots
 
 
 def read_frames(run_dir: Path, field: str) -> list[int]:

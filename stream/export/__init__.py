@@ -1,0 +1,1 @@
+"""A recorded lineage in the forms that other programs read."""
