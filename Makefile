@@ -38,7 +38,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.all: $(VENV)/.demo
-	$(PIP) -e '.[cpu,watch,demo,test]'
+	$(PIP) -e '.[cpu,watch,demo,export,test]'
 	for extra in rtx train; do $(PIP) -e ".[$$extra]" || echo "extra '$$extra' does not install on this machine: left out"; done
 	if command -v nvidia-smi >/dev/null; then $(PIP) -e '.[tensorrt]' || echo "extra 'tensorrt' left out"; fi
 	touch $@

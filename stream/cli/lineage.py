@@ -50,10 +50,11 @@ def lineage(
     if json:
         screen.result(told(tree, track))
         return
+    if not screen.console.is_terminal:
+        screen.console.width = WIDTH
     branches = _branches(tree, track, every)
     for branch in branches[:MOST] if not every else branches:
-        width = None if screen.console.is_terminal else WIDTH
-        screen.console.print(branch, markup=False, soft_wrap=False, width=width)
+        screen.console.print(branch, markup=False, soft_wrap=False)
     if not every and len(branches) > MOST:
         screen.say(f"… and {len(branches) - MOST} more families; --all prints them")
     screen.say(_summary(tree))

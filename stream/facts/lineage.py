@@ -25,7 +25,7 @@ SPOT = np.dtype(
 Spots = NDArray[np.void]
 
 # A frame number that two starts of the rig used counts as it was first decided.
-TIMES = "SELECT frame, min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0 GROUP BY frame ORDER BY frame"
+TIMES = "SELECT frame, min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0 GROUP BY frame ORDER BY 2"
 BORN = """
 SELECT t.track_id, c.area_px, json_extract(c.mean_counts, '$[0]') FROM tracks t
 JOIN frames f ON f.field = t.field AND f.frame = t.born JOIN cells c ON c.frame_id = f.id AND c.track_id = t.track_id
@@ -78,6 +78,14 @@ def read_seconds(run_dir: Path, field: str) -> dict[int, float]:
     return {frame: (t_ns - times[0][1]) / 1e9 for frame, t_ns in times}
 
 
+def read_start_ns(run_dir: Path, field: str) -> int | None:
+    """Return when the field's first frame was popped, on the rig's clock; None where it has no stamps."""
+    with _open(run_dir) as facts:
+        asked = "SELECT min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0"
+        start_ns: int | None = facts.execute(asked, (field,)).fetchone()[0]
+    return start_ns
+
+
 def read_spots(run_dir: Path, field: str) -> Spots:
     """Return where each track was, by track and frame; empty where cells were not recorded. Raises StoreError."""
     with _open(run_dir) as facts:
@@ -96,14 +104,14 @@ def read_frames(run_dir: Path, field: str) -> list[int]:
 
 
 def read_pixel_um(run_dir: Path, field: str) -> float | None:
-    """Return the side of a pixel of the field's first frame in µm; None where the rig's facts are not there."""
+    """Return the side of a field's pixels in µm; None where it changed on the way, or the rig's facts are not there."""
     path = run_dir / rig.FILE
     if not path.is_file():
         return None
     with closing(connect(path, rig.VERSION)) as facts:
-        row = facts.execute("SELECT affine_um FROM frames WHERE field = ? ORDER BY id LIMIT 1", (field,)).fetchone()
-    area_um2 = abs(float(np.linalg.det(np.array(json.loads(row[0]), float).reshape(2, 2)))) if row else 0.0
-    return math.sqrt(area_um2) if area_um2 > 0 else None
+        found = facts.execute("SELECT DISTINCT affine_um FROM frames WHERE field = ?", (field,)).fetchall()
+    areas_um2 = {abs(float(np.linalg.det(np.array(json.loads(row[0]), float).reshape(2, 2)))) for row in found}
+    return math.sqrt(areas_um2.pop()) if len(areas_um2) == 1 else None
 
 
 def _rows(facts: sqlite3.Connection, field: str) -> NDArray[np.void]:
