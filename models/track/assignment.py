@@ -17,10 +17,12 @@ from models.track.drift import drift_px
 from models.track.edge import without_cut
 from models.track.links import Expected, Links
 from models.track.matching import match
-from models.track.measure import Bodies, bodies, compact
+from models.track.measure import Bodies, bodies, compact, middle
 from models.track.memory import Memory, Rows, View
-from models.track.settle import SMOOTHING, Step, inside, published, settle, tracks
+from models.track.settle import Step, inside, settle, tracks
+from models.track.sheet import Piece, published
 from models.track.splits import Split, splits
+from models.track.write import SMOOTHING
 from stream.cells import Segmentation
 from stream.config import Settings, parse
 from stream.errors import StageError
@@ -69,6 +71,7 @@ class Linked:
     cell_of: Longs
     host_of: Longs
     is_piece: NDArray[np.bool_]
+    pieces: tuple[Piece, ...] = ()
 
 
 class AssignmentTracker:
@@ -114,22 +117,26 @@ class AssignmentTracker:
         frame, memory = segmented.moment.frame, self._memory
         if memory.frame is not None and frame.frame <= memory.frame:
             raise StageError(f"frame {frame.frame} of {frame.field} after frame {memory.frame}; reset the chain first")
-        segmented = replace(segmented, segmentation=self._whole(compact(segmented.segmentation), frame.pixel_um))
-        view = View.of(frame)
+        given = compact(segmented.segmentation)
+        segmented = replace(segmented, segmentation=self._whole(given, frame.pixel_um))
+        view, scale_um2 = View.of(frame), frame.pixel_um**2
         rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
         passed = 1 if memory.frame is None else frame.frame - memory.frame
         segmented, linked = self._cut(segmented, rows, self._link(segmented, rows, view, passed))
-        linked, divided = self._divided(rows, view, frame.pixel_um**2, linked)
+        linked, divided = self._divided(rows, view, scale_um2, linked)
+        cells, found = segmented.segmentation.cells, linked.found
         step = Step(
-            segmented, linked.found, view, linked.cell_of, linked.host_of, divided, linked.drift, linked.is_piece
-        )
+            frame.frame, scale_um2, cells, found, view, linked.cell_of, linked.host_of, divided, linked.drift,
+            linked.is_piece,
+        )  # fmt: skip
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
-        segmentation = published(segmented.segmentation, id_of_cell)
+        segmentation = published(given, cells, linked.pieces, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
-        self._memory = self._next(linked.expected, step, passed, settled, segmentation.labels)
+        elapsed_s, labels = segmented.moment.elapsed_s, segmentation.labels
+        self._memory = self._next(linked.expected, step, passed, settled, labels, elapsed_s)
         table = tracks(settled, np.array(self._memory.drift_um), pace)
-        return Tracked(segmented.moment, segmentation, table, linked.found.take(np.argsort(id_of_cell)))
+        return Tracked(segmented.moment, segmentation, table, found.take(np.argsort(id_of_cell)))
 
     def _whole(self, found: Segmentation, pixel_um: float) -> Segmentation:
         """Leave out cells that the edge cuts, but for the first frame: a single picture is shown as it is."""
@@ -159,12 +166,12 @@ class AssignmentTracker:
             return segmented, linked
         moment = segmented.moment
         whole, pieces = cut(segmented.segmentation, moment, linked.expected, made)
-        found = linked.found.with_pieces(pieces.keep, whole, moment.frame.pixels)
+        found = linked.found.with_pieces(pieces.keep, whole.cells, pieces.shape, moment.frame.pixels)
         links, cell_of = relinked(linked.links, linked.cell_of, pieces)
         host_of = np.where(cell_of >= 0, 0, linked.host_of)
         is_piece = np.arange(len(found)) >= pieces.keep.sum()
-        whole_linked = replace(linked, found=found, links=links, cell_of=cell_of, host_of=host_of, is_piece=is_piece)
-        return replace(segmented, segmentation=whole), whole_linked
+        changed = Linked(found, linked.expected, linked.drift, links, cell_of, host_of, is_piece, pieces.shape)
+        return replace(segmented, segmentation=whole), changed
 
     def _votes(self, now: Segmentation, view: View) -> Floats | None:
         """Return where the cells say that they were, in this frame's px."""
@@ -204,27 +211,30 @@ class AssignmentTracker:
         shift = (round(float(moved[0])), round(float(moved[1])))
         return linking.with_overlap(made, expected, found, now, memory.labels, shift)
 
-    def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, labels: NDArray[np.int32]) -> Memory:
-        memory, moment = self._memory, step.segmented.moment
+    def _next(
+        self, expected: Expected, step: Step, passed: int, settled: Rows, labels: NDArray[np.int32], elapsed_s: float
+    ) -> Memory:
+        memory, size = self._memory, step.found.typical_px
         linked = step.cell_of >= 0
-        scatter, voted, typical = memory.scatter, memory.voted_scatter, memory.typical_um2
-        if linked.sum() >= 5:
-            cell, size = step.cell_of[linked], step.found.typical_px
-            away = np.hypot(*(step.found.centre_px[cell] - expected.expected_px[linked]).T)
-            scatter += 0.2 * (float(np.median(away)) / size - scatter)
-            away = np.hypot(*(step.found.vote_px[cell] - expected.last_px[linked]).T)
-            if np.isfinite(away).sum() >= 5:
-                voted += 0.2 * (float(np.nanmedian(away)) / size - voted)
+        cell, typical = step.cell_of[linked], memory.typical_um2
+        scatter = _followed(memory.scatter, step.found.centre_px[cell] - expected.expected_px[linked], size)
+        voted = _followed(memory.voted_scatter, step.found.vote_px[cell] - expected.last_px[linked], size)
         if len(step.found):
-            typical = float(np.pi * step.found.typical_px**2 / 4 * moment.frame.pixel_um**2)
+            typical = float(np.pi * size**2 / 4 * step.scale_um2)
         next_id = max(memory.next_id, int(settled["id"].max(initial=0)) + 1)
-        number = moment.frame.frame
         drift_um = np.array(memory.drift_um)
-        if np.hypot(*step.drift) < step.found.typical_px:
+        if np.hypot(*step.drift) < size:
             now_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
             drift_um += SMOOTHING * (now_um / passed - drift_um)
         drifting = (float(drift_um[0]), float(drift_um[1]))
-        return Memory(next_id, number, moment.elapsed_s, typical, scatter, voted, drifting, settled, step.view, labels)
+        return Memory(next_id, step.frame, elapsed_s, typical, scatter, voted, drifting, settled, step.view, labels)
+
+
+def _followed(scatter: float, steps_px: Floats, typical_px: float) -> float:
+    """Return the running median length of steps, in diameters; it stays where fewer than five are known."""
+    away = np.hypot(steps_px[:, 0], steps_px[:, 1])
+    away = away[np.isfinite(away)]
+    return scatter if len(away) < 5 else scatter + 0.2 * (middle(away) / typical_px - scatter)
 
 
 def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
@@ -255,6 +265,8 @@ def _hosts(rows: Rows, expected: Expected, made: Links, cell_of: Longs) -> Longs
     ``cell_of`` is changed in place for twins: over-segmentation that heals must go back to the same track.
     """
     host_of = np.zeros(len(rows), np.int64)
+    if (cell_of >= 0).all():
+        return host_of
     owner = np.full(int(cell_of.max(initial=-1)) + 1, -1, np.int64)
     owner[cell_of[cell_of >= 0]] = np.nonzero(cell_of >= 0)[0]
     covered = (cell_of[made.row] < 0) & (2 * made.shared_px > expected.area_px[made.row])

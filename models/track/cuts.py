@@ -11,6 +11,7 @@ from models.compiled import compiled_for
 from models.track.links import Expected, Links
 from models.track.measure import Bodies
 from models.track.memory import Rows
+from models.track.sheet import Piece
 from stream.cells import Cells, Segmentation
 from stream.stages import Moment
 
@@ -35,9 +36,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
-    """What cutting made: which old cells stay ``(n,)``; the old cell and the track of each piece ``(k,)``."""
+    """What cutting made: which old cells stay ``(n,)``; each piece's shape, old cell and track ``(k,)``."""
 
     keep: NDArray[np.bool_]
+    shape: tuple[Piece, ...]
     cell: Longs
     row: Longs
 
@@ -52,6 +54,8 @@ def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Lo
     longest
         Frames in a row for which a track may be kept apart by cutting.
     """
+    if not (host_of > 0).any():
+        return []
     mostly = np.nonzero(2 * made.shared_px > expected.area_px[made.row])[0]
     row, column = made.row[mostly], made.column[mostly]
     old = rows["seen"] >= SETTLED
@@ -73,34 +77,36 @@ def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]
     Returns
     -------
     Segmentation
-        With new labels for the pieces, which stand behind the other cells.
+        With new labels for the pieces, which stand behind the other cells; the label image knows nothing of them.
     Pieces
         Whose they are.
     """
-    labels = given.labels.copy()
     cells = given.cells
     label = int(cells.label[-1])
     keep = np.ones(len(cells), np.bool_)
-    pieces: list[Cells] = []
+    rows: list[Cells] = []
+    shapes: list[Piece] = []
     of: list[tuple[int, int]] = []
     for one in made:
         keep[one.cell] = False
         y0, x0, y1, x1 = (int(v) for v in cells.bbox_px[one.cell])
-        box = labels[y0:y1, x0:x1]
+        box = given.labels[y0:y1, x0:x1].copy()
         centre = expected.expected_px[one.rows] - [y0, x0]
         _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), label + 1)
         for row in one.rows:
             label += 1
             ys, xs = np.nonzero(box == label)
             if len(ys):
-                pieces.append(_piece(cells, one.cell, label, ys + y0, xs + x0, moment))
+                corner = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+                shapes.append(Piece(y0 + int(ys.min()), x0 + int(xs.min()), box[corner] == label))
+                rows.append(_piece(cells, one.cell, label, ys + y0, xs + x0, moment))
                 of.append((one.cell, row))
     columns = {
-        column.name: np.concatenate([getattr(cells, column.name)[keep], *(getattr(p, column.name) for p in pieces)])
+        column.name: np.concatenate([getattr(cells, column.name)[keep], *(getattr(p, column.name) for p in rows)])
         for column in fields(Cells)
     }
     cell, row = np.array(of, np.int64).T
-    return Segmentation(labels, Cells(**columns)), Pieces(keep, cell, row)
+    return Segmentation(given.labels, Cells(**columns)), Pieces(keep, tuple(shapes), cell, row)
 
 
 def relinked(made: Links, cell_of: Longs, pieces: Pieces) -> tuple[Links, Longs]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.track.matching import near, nearest_both
 
 Floats = NDArray[np.float64]
@@ -29,21 +30,37 @@ def drift_px(expected: Floats, found: Floats, typical_px: float) -> Floats:
         jump = _vote(expected, found, typical_px)
         again = _steps(expected + jump, found, typical_px)
         if len(again) > 1.3 * len(steps) or (len(again) > len(steps) and _scatter(again) < 0.6 * _scatter(steps)):
-            return jump + np.median(again, axis=0)
-    return np.median(steps, axis=0) if len(steps) >= 8 else still
+            return jump + _middle(again)
+    return _middle(steps) if len(steps) >= 8 else still
 
 
+@compiled
 def _steps(expected: Floats, found: Floats, radius: float) -> Floats:
+    """Return the steps ``(k, 2)`` between points that are each other's nearest."""
     start, column = near(expected, found, np.full(len(expected), radius))
     pair = nearest_both(expected, found, start, column)
-    rows = np.nonzero(pair >= 0)[0]
-    return found[pair[rows]] - expected[rows]
+    steps, count = np.empty((len(expected), 2)), 0
+    for i in range(len(expected)):
+        if pair[i] >= 0:
+            steps[count] = found[pair[i]] - expected[i]
+            count += 1
+    return steps[:count].copy()
 
 
+@compiled
+def _middle(steps: Floats) -> Floats:
+    """Return the median of each column; NaN of nothing."""
+    if len(steps) == 0:
+        return np.full(2, np.nan)
+    return np.array([np.median(steps[:, 0]), np.median(steps[:, 1])])
+
+
+@compiled
 def _scatter(steps: Floats) -> float:
     if len(steps) == 0:
         return np.inf
-    return float(np.median(np.hypot(*(steps - np.median(steps, axis=0)).T)))
+    away = steps - _middle(steps)
+    return float(np.median(np.hypot(away[:, 0], away[:, 1])))
 
 
 def _vote(expected: Floats, found: Floats, typical_px: float) -> Floats:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.track.matching import near
-from models.track.measure import Bodies, overlaps, pace, places
+from models.track.measure import Bodies, pace
 from stream.cells import Segmentation
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+Ints = NDArray[np.int32]
 
 MISS = 9.0
 """Cost of leaving a track without a cell: a link must be cheaper."""
@@ -27,7 +29,7 @@ class Expected:
     area_px: Floats
     brightness: Floats
     missed: Longs
-    label: NDArray[np.int32]
+    label: Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,66 +59,140 @@ def links(expected: Expected, found: Bodies, sigma: float, sigma_voted: float) -
     -----
     The motion term is that of a Student distribution: cells sometimes jump, and votes sometimes err.
     """
-    voted = np.isfinite(found.vote_px[:, 0]) & np.isfinite(found.vote_px[:, 1])
-    anchor_px = np.where(voted[:, None], found.vote_px, found.centre_px)
-    size = found.typical_px
-    radius = size * gate(found.centre_px, size) * np.sqrt(1.0 + np.minimum(expected.missed, 3))
+    size, centre = found.typical_px, found.centre_px
+    anchor_px, voted = _anchors(centre, found.vote_px)
+    radius = size * gate(centre, size) * np.sqrt(1.0 + np.minimum(expected.missed, 3))
     start, column = near(expected.expected_px, anchor_px, radius)
-    row = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    by_vote = voted[column] & (expected.missed[row] == 0)
-    base = np.where(by_vote[:, None], expected.last_px[row], expected.expected_px[row])
-    step = (anchor_px[column] - base) / size
-    spread = np.where(by_vote, sigma_voted, sigma) ** 2 * (1.0 + expected.missed[row])
-    motion = 2.0 * np.log1p((step**2).sum(axis=1) / (4 * spread))
-    growth = np.log(found.area_px[column] / expected.area_px[row])
-    change = found.brightness[column] - expected.brightness[row]
-    cost = (
-        motion
-        + np.minimum(4.0 * growth**2, 3.0)
-        + np.minimum(2.0 * change**2, 2.0)
-        + np.minimum(expected.missed[row], 3)
-    )
+    row, cost = _prices(
+        start, column, expected.last_px, expected.expected_px, expected.missed, expected.area_px, expected.brightness,
+        anchor_px, voted, found.area_px, found.brightness, size, sigma**2, sigma_voted**2,
+    )  # fmt: skip
     return Links(start, column, row, cost, np.zeros(len(column), np.int64))
 
 
+@compiled
 def gate(centre_px: Floats, typical_px: float) -> float:
     """Return how many typical diameters a cell may be from where it was expected: more where cells are sparse."""
-    if len(centre_px) < 2:
+    count, cap = len(centre_px), 4 * typical_px
+    if count < 2:
         return 2.0
-    sample = centre_px[:: max(1, len(centre_px) // 200)]
-    start, column = near(sample, centre_px, np.full(len(sample), 4 * typical_px))
-    away = np.hypot(*(centre_px[column] - np.repeat(sample, np.diff(start), axis=0)).T)
-    away[away == 0] = np.inf
-    nearest = np.full(len(sample), 4.0 * typical_px)
-    filled = np.diff(start) > 0
-    nearest[filled] = np.minimum(np.minimum.reduceat(away, start[:-1][filled]), 4 * typical_px)
-    return float(np.clip(0.6 * np.median(nearest) / typical_px, 1.25, 2.0))
+    sample = centre_px[:: max(1, count // 200)].copy()
+    start, column = near(sample, centre_px, np.full(len(sample), cap))
+    nearest = np.full(len(sample), cap)
+    for i in range(len(sample)):
+        for e in range(start[i], start[i + 1]):
+            away = np.hypot(centre_px[column[e], 0] - sample[i, 0], centre_px[column[e], 1] - sample[i, 1])
+            if 0 < away < nearest[i]:
+                nearest[i] = away
+    return min(max(0.6 * float(np.median(nearest)) / typical_px, 1.25), 2.0)
 
 
 def with_overlap(
-    made: Links, expected: Expected, found: Bodies, now: Segmentation, before: NDArray[np.int32], shift: tuple[int, int]
+    made: Links, expected: Expected, found: Bodies, now: Segmentation, before: Ints, shift: tuple[int, int]
 ) -> Links:
     """Add the overlap of the label images to the price: nothing for a full one, 2 for none."""
-    order = np.argsort(expected.label, kind="stable")
-    order = order[expected.label[order] > 0]
-    start, rows = _sub(made.start, order)
-    ids, labels = expected.label[order], now.cells.label
-    if len(ids) == 0 or len(labels) == 0:
+    if not (expected.label > 0).any() or len(found) == 0:
         return made
-    part = overlaps(
-        now.labels, int(labels[0]), places(labels), before, int(ids[0]), places(ids), shift, start, made.column[rows],
-        pace(found.typical_px),
+    shared, cost = _with_shared(
+        made.start, made.column, made.cost, expected.label, expected.area_px, found.area_px, now.labels,
+        now.cells.label, now.cells.bbox_px, before, shift, pace(found.typical_px),
     )  # fmt: skip
-    shared = made.shared_px.copy()
-    shared[rows] = part
-    smaller = np.minimum(found.area_px[made.column], expected.area_px[made.row])
-    cost = made.cost + 2.0 * (1.0 - np.minimum(shared / np.maximum(smaller, 1.0), 1.0))
     return Links(made.start, made.column, made.row, cost, shared)
 
 
-def _sub(start: Longs, order: Longs) -> tuple[Longs, Longs]:
-    """Return the edges of some rows: their own starts, and where they were."""
-    counts = start[order + 1] - start[order]
-    begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    rows = np.arange(begin[-1]) - np.repeat(begin[:-1], counts) + np.repeat(start[order], counts)
-    return begin, rows
+@compiled
+def _anchors(centre: Floats, vote: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return where each cell says that it was, or is where it does not say, and whether it says."""
+    anchor, voted = centre.copy(), np.zeros(len(centre), np.bool_)
+    for k in range(len(centre)):
+        if np.isfinite(vote[k, 0]) and np.isfinite(vote[k, 1]):
+            voted[k] = True
+            anchor[k] = vote[k]
+    return anchor, voted
+
+
+@compiled
+def _prices(
+    start: Longs, column: Longs, last: Floats, expected: Floats, missed: Longs, area: Floats, brightness: Floats,
+    anchor: Floats, voted: NDArray[np.bool_], found_area: Floats, found_brightness: Floats, size: float,
+    spread: float, spread_voted: float,
+) -> tuple[Longs, Floats]:  # fmt: skip
+    """Return each edge's row and what motion, growth and change of brightness cost."""
+    row, cost = np.empty(len(column), np.int64), np.empty(len(column))
+    for i in range(len(start) - 1):
+        unseen = missed[i]
+        for e in range(start[i], start[i + 1]):
+            j = column[e]
+            by_vote = voted[j] and unseen == 0
+            base = last[i] if by_vote else expected[i]
+            wide = (spread_voted if by_vote else spread) * (1.0 + unseen)
+            away = ((anchor[j, 0] - base[0]) / size) ** 2 + ((anchor[j, 1] - base[1]) / size) ** 2
+            growth = np.log(found_area[j] / area[i])
+            change = found_brightness[j] - brightness[i]
+            motion = 2.0 * np.log1p(away / (4 * wide))
+            row[e] = i
+            cost[e] = motion + min(4.0 * growth**2, 3.0) + min(2.0 * change**2, 2.0) + min(unseen, 3)
+    return row, cost
+
+
+@compiled
+def _with_shared(
+    start: Longs, column: Longs, cost: Floats, track: Ints, area: Floats, found_area: Floats, labels: Ints,
+    label: Ints, box: Ints, before: Ints, shift: tuple[int, int], pace: int,
+) -> tuple[Longs, Floats]:  # fmt: skip
+    """Count for each edge the pixels that its track shared with its cell, and add their price.
+
+    Parameters
+    ----------
+    track
+        Labels of the edges' rows in ``before``, the tracked label image of the frame before; 0: not in it.
+    label, box
+        Labels and boxes of the edges' columns in ``labels``.
+    shift
+        ``(y, x)`` from the image before to this one.
+    pace
+        Only every so manieth line is read, and counts for all.
+    """
+    shared = np.zeros(len(column), np.int64)
+    row_of, least = _rows_of(track)
+    height, width = min(labels.shape[0], before.shape[0] + shift[0]), min(labels.shape[1], before.shape[1] + shift[1])
+    down, right = shift
+    top, left = max(down, 0), max(right, 0)
+    for j in range(len(label)):
+        mine, x0, x1 = label[j], max(box[j, 1], left), min(box[j, 3], width)
+        first = max(box[j, 0], top)
+        for y in range(first + (top - first) % pace, min(box[j, 2], height), pace):
+            then, edge = np.int32(0), -1
+            for x in range(x0, x1):
+                if labels[y, x] != mine:
+                    continue
+                was = before[y - down, x - right]
+                if was != then:
+                    then, edge = was, -1
+                    i = row_of[was - least] if 0 <= was - least < len(row_of) else -1
+                    if was > 0 and i >= 0:
+                        for e in range(start[i], start[i + 1]):
+                            if column[e] == j:
+                                edge = e
+                if edge >= 0:
+                    shared[edge] += pace
+    dearer = cost.copy()
+    for i in range(len(track)):
+        for e in range(start[i], start[i + 1]):
+            smaller = max(min(found_area[column[e]], area[i]), 1.0)
+            dearer[e] += 2.0 * (1.0 - min(shared[e] / smaller, 1.0))
+    return shared, dearer
+
+
+@compiled
+def _rows_of(track: Ints) -> tuple[Ints, int]:
+    """Return the lookup from track label, less the smallest one, to its row; -1 where none."""
+    least, most = np.int64(1 << 40), np.int64(0)
+    for i in range(len(track)):
+        if track[i] > 0:
+            least, most = min(least, track[i]), max(most, track[i])
+    lookup = np.full(max(most - least + 1, 0), -1, np.int32)
+    for i in range(len(track)):
+        if track[i] > 0:
+            lookup[track[i] - least] = i
+    return lookup, least

@@ -153,7 +153,12 @@ def near(points: NDArray[np.float64], others: NDArray[np.float64], radius: NDArr
                             found = bigger
                         found[count] = j
                         count += 1
-        found[start[i] : count].sort()
+        for k in range(start[i] + 1, count):  # few: sorted by insertion
+            j, at = found[k], k
+            while at > start[i] and found[at - 1] > j:
+                found[at] = found[at - 1]
+                at -= 1
+            found[at] = j
         start[i + 1] = count
     return start, found[:count].copy()
 

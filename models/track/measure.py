@@ -1,7 +1,8 @@
-"""What one pass over the label image tells about each cell, and about its overlap with the tracks before."""
+"""What a look at every cell in its box tells about it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.divide.evidence import Daughters
-from stream.cells import STATES, Segmentation
+from models.track.sheet import Piece
+from stream.cells import STATES, Cells, Segmentation
 from stream.errors import StageError
 
 WIDEST = 1 << 22
@@ -60,22 +62,26 @@ class Bodies:
         columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-2]}
         return replace(self, **columns)
 
-    def with_pieces(self, keep: NDArray[np.bool_], cut: Segmentation, pixels: NDArray[Any]) -> Bodies:
-        """Return those that stay after a cut, and behind them the pieces, measured alone."""
-        first = int(keep.sum())
-        cells, pace_px = cut.cells, pace(self.typical_px)
-        sums = np.zeros((len(cells) - first, 7))
-        for i, (label, (y0, x0, y1, x1)) in enumerate(zip(cells.label[first:], cells.bbox_px[first:], strict=True)):
-            box, light = (np.ascontiguousarray(image[y0:y1, x0:x1]) for image in (cut.labels, pixels))
-            box.flags.writeable, light.flags.writeable = False, pixels.flags.writeable  # the types compiled already
-            sums[i] = _sums(box, int(label), np.zeros(1, np.int32), 1, light, pace_px)[0]
-        unknown = np.full(len(sums), np.nan)
+    def with_pieces(
+        self, keep: NDArray[np.bool_], cells: Cells, pieces: Sequence[Piece], pixels: NDArray[Any]
+    ) -> Bodies:
+        """Return those that stay after a cut, and behind them the pieces, measured alone.
+
+        Parameters
+        ----------
+        keep : (n,) bool
+            Which stay.
+        cells
+            The table after the cut; the pieces stand at its end.
+        """
+        pace_px, unknown = pace(self.typical_px), np.full(len(pieces), np.nan)
+        sums = np.array([_piece_sums(one, pixels, pace_px) for one in pieces])
         new = {
-            "centre_px": cells.centroid_px[first:],
-            "area_px": cells.area_px[first:],
-            "brightness": _relative(_mean(sums), self.light),
+            "centre_px": cells.centroid_px[-len(pieces) :],
+            "area_px": cells.area_px[-len(pieces) :],
+            "brightness": _relative(sums[:, 1] / np.maximum(sums[:, 0], 1.0), *self.light),
             "roundness": _roundness(sums),
-            "vote_px": np.full((len(sums), 2), np.nan),
+            "vote_px": np.full((len(pieces), 2), np.nan),
             "newborn": unknown,
             "dividing": unknown,
         }
@@ -112,49 +118,24 @@ def bodies(
         raise StageError(f"the label image is {labels.shape} and its frame {pixels.shape}; segment the same frame")
     centre = cells.centroid_px.astype(np.float64)
     area = cells.area_px.astype(np.float64)
-    wrong = ~(np.isfinite(centre).all(axis=1) & np.isfinite(area) & (area > 0))
-    if wrong.any():
-        i = int(np.argmax(wrong))
+    if not (np.isfinite(centre).all() and np.isfinite(area).all() and (area > 0).all()):
+        i = int(np.argmin(np.isfinite(centre).all(axis=1) & np.isfinite(area) & (area > 0)))
         raise StageError(
             f"cell {int(cells.label[i])} has centroid {cells.centroid_px[i].tolist()} and area {area[i]}; "
             "a segmenter must leave such cells out"
         )
-    typical = float(np.median(area)) if len(area) else (typical_area_px or 1.0)
+    typical = middle(area) if len(area) else (typical_area_px or 1.0)
     if typical_area_px is not None and len(area):
         weight = min(len(area), 20) / 40
         typical = weight * typical + (1 - weight) * typical_area_px
     typical_px = 2 * float(np.sqrt(typical / np.pi))
-    least = int(cells.label[0]) if len(cells) else 0
-    sums = _sums(labels, least, places(cells.label), len(cells), pixels, pace(typical_px))
-    light = _light(_mean(sums), _ground(labels, pixels))
+    sums = _sums(labels, cells.label, cells.bbox_px, pixels, pace(typical_px))
+    ground = _ground(labels, pixels, max(1, int(np.sqrt(pixels.size / 10_000))))
+    brightness, light = _lit(sums, ground)
     votes = np.full_like(centre, np.nan) if vote_px is None else vote_px
     state = cells.state_prob.astype(np.float64)
     newborn, dividing = state[:, STATES.index("newborn")], state[:, STATES.index("mitosis")]
-    brightness = _relative(_mean(sums), light)
     return Bodies(centre, area, brightness, _roundness(sums), votes, newborn, dividing, typical_px, light)
-
-
-def _ground(labels: NDArray[np.int32], pixels: NDArray[Any]) -> float:
-    step = max(1, int(np.sqrt(pixels.size / 10_000)))
-    between = pixels[::step, ::step][labels[::step, ::step] == 0]
-    return float(np.median(between if between.size else pixels[::step, ::step]))
-
-
-def _mean(sums: Floats) -> Floats:
-    mean: Floats = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
-    return mean
-
-
-def _light(mean: Floats, ground: float) -> tuple[float, float]:
-    if len(mean) == 0:
-        return ground, 1.0
-    middle = float(np.median(mean))
-    spread = 1.48 * float(np.median(np.abs(mean - middle)))
-    return middle, max(abs(middle - ground), spread, 1e-9)
-
-
-def _relative(mean: Floats, light: tuple[float, float]) -> Floats:
-    return np.clip((mean - light[0]) / light[1], -5.0, 5.0)
 
 
 def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
@@ -163,26 +144,6 @@ def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
     return Daughters(
         found.centre_px[pair], found.vote_px[pair], found.area_px[pair], found.brightness[pair], found.newborn[pair]
     )
-
-
-def _roundness(sums: Floats) -> Floats:
-    count = np.maximum(sums[:, 0], 1.0)
-    y, x = sums[:, 2] / count, sums[:, 3] / count
-    yy = sums[:, 4] / count - y * y + 1 / 12
-    xx = sums[:, 5] / count - x * x + 1 / 12
-    yx = sums[:, 6] / count - y * x
-    middle, swing = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
-    round_: Floats = np.sqrt(np.maximum(middle - swing, 0) / np.maximum(middle + swing, 1e-9))
-    return round_
-
-
-def places(known: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the lookup from label (less the smallest one) to its place in the ascending ``known``; -1 where none."""
-    if len(known) == 0:
-        return np.zeros(0, np.int32)
-    lookup = np.full(int(known[-1]) - int(known[0]) + 1, -1, np.int32)
-    lookup[known - known[0]] = np.arange(len(known), dtype=np.int32)
-    return lookup
 
 
 def pace(typical_px: float) -> int:
@@ -206,106 +167,100 @@ def compact(given: Segmentation) -> Segmentation:
     return Segmentation(np.where(known, rank + 1, 0).astype(np.int32), replace(cells, label=label))
 
 
+def _piece_sums(piece: Piece, pixels: NDArray[Any], pace: int) -> Floats:
+    """Return the row of :func:`_sums` of a piece."""
+    height, width = piece.mask.shape
+    light = np.ascontiguousarray(pixels[piece.y0 : piece.y0 + height, piece.x0 : piece.x0 + width])
+    image, label = piece.mask.astype(np.int32), np.ones(1, np.int32)
+    box = np.array([[0, 0, height, width]], np.int32)
+    for array in (image, label, box):
+        array.flags.writeable = False  # the types compiled already
+    light.flags.writeable = pixels.flags.writeable
+    return _sums(image, label, box, light, pace)[0]
+
+
+@compiled
+def middle(values: Floats) -> float:
+    """Return the median of at least one value; many times faster than numpy for some hundred."""
+    return float(np.median(values))
+
+
+@compiled
+def _ground(labels: NDArray[np.int32], pixels: NDArray[Any], step: int) -> float:
+    """Return the median of every so manieth pixel between the cells, or of all of these where there is none."""
+    height, width = labels.shape
+    values = np.empty(((height + step - 1) // step) * ((width + step - 1) // step))
+    for everything in (False, True):
+        count = 0
+        for y in range(0, height, step):
+            for x in range(0, width, step):
+                if everything or labels[y, x] == 0:
+                    values[count] = pixels[y, x]
+                    count += 1
+        if count:
+            return float(np.median(values[:count]))
+    return 0.0
+
+
+@compiled
+def _lit(sums: Floats, ground: float) -> tuple[Floats, tuple[float, float]]:
+    """Return each cell's brightness, and the counts at brightness 0 and for 1."""
+    mean = sums[:, 1] / np.maximum(sums[:, 0], 1.0)
+    if len(mean) == 0:
+        return mean, (ground, 1.0)
+    typical = float(np.median(mean))
+    spread = 1.48 * float(np.median(np.abs(mean - typical)))
+    one = max(abs(typical - ground), spread, 1e-9)
+    return _relative(mean, typical, one), (typical, one)
+
+
+@compiled
+def _relative(mean: Floats, zero: float, one: float) -> Floats:
+    return np.minimum(np.maximum((mean - zero) / one, -5.0), 5.0)
+
+
+@compiled
+def _roundness(sums: Floats) -> Floats:
+    count = np.maximum(sums[:, 0], 1.0)
+    y, x = sums[:, 2] / count, sums[:, 3] / count
+    yy = sums[:, 4] / count - y * y + 1 / 12
+    xx = sums[:, 5] / count - x * x + 1 / 12
+    yx = sums[:, 6] / count - y * x
+    middle, swing = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    return np.sqrt(np.maximum(middle - swing, 0) / np.maximum(middle + swing, 1e-9))
+
+
 @compiled
 def _sums(
-    labels: NDArray[np.int32], least: int, lookup: NDArray[np.int32], cells: int, pixels: NDArray[Any], pace: int
+    labels: NDArray[np.int32], label: NDArray[np.int32], box: NDArray[np.int32], pixels: NDArray[Any], pace: int
 ) -> Floats:
-    """Sum 1, value, y, x, yy, xx, yx over each cell, on every so manieth line.
+    """Sum 1, value, y, x, yy, xx, yx over each cell within its box, on every so manieth line.
 
-    Works by runs of equal labels along x. Coordinates count from each cell's first run, so that the squares stay small.
+    Works by runs of equal labels along x. Coordinates count from the box's corner, so that the squares stay small.
     """
-    sums = np.zeros((cells, 7))
-    origin = np.zeros((cells, 2), np.int64)
+    sums = np.zeros((len(label), 7))
     height, width = labels.shape
-    for y in range(0, height, pace):
-        x = 0
-        while x < width:
-            label = labels[y, x]
-            if label == 0:
-                x += 1
-                continue
-            first, value = x, np.int64(0)
-            while x < width and labels[y, x] == label:
-                value += pixels[y, x]
-                x += 1
-            row = lookup[label - least] if 0 <= label - least < len(lookup) else -1
-            if row < 0:
-                continue
-            if sums[row, 0] == 0:
-                origin[row, 0], origin[row, 1] = y, first
-            count, dy, low = float(x - first), float(y - origin[row, 0]), float(first - origin[row, 1])
-            high = low + count - 1
-            across = count * (low + high) / 2
-            sums[row, 0] += count
-            sums[row, 1] += value
-            sums[row, 2] += dy * count
-            sums[row, 3] += across
-            sums[row, 4] += dy * dy * count
-            sums[row, 5] += (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
-            sums[row, 6] += dy * across
+    for k in range(len(label)):
+        y0, x0, y1, x1 = max(box[k, 0], 0), max(box[k, 1], 0), min(box[k, 2], height), min(box[k, 3], width)
+        mine, one = label[k], sums[k]
+        for y in range(y0 + (-y0) % pace, y1, pace):
+            x = x0
+            while x < x1:
+                if labels[y, x] != mine:
+                    x += 1
+                    continue
+                first, value = x, np.int64(0)
+                while x < x1 and labels[y, x] == mine:
+                    value += pixels[y, x]
+                    x += 1
+                count, dy, low = float(x - first), float(y - y0), float(first - x0)
+                high = low + count - 1
+                across = count * (low + high) / 2
+                one[0] += count
+                one[1] += value
+                one[2] += dy * count
+                one[3] += across
+                one[4] += dy * dy * count
+                one[5] += (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
+                one[6] += dy * across
     return sums
-
-
-@compiled
-def overlaps(
-    labels: NDArray[np.int32],
-    label_least: int,
-    label_row: NDArray[np.int32],
-    before: NDArray[np.int32],
-    track_least: int,
-    track_row: NDArray[np.int32],
-    shift: tuple[int, int],
-    start: Longs,
-    column: Longs,
-    pace: int,
-) -> Longs:
-    """Count for each edge the pixels that its track shared with its cell.
-
-    Parameters
-    ----------
-    labels, label_least, label_row
-        This frame's label image with the smallest label of its cells and their :func:`places` (the edges' columns).
-    before, track_least, track_row
-        The same of the tracked label image of the frame before (the edges' rows).
-    shift
-        ``(y, x)`` from the image before to this one.
-    pace
-        Only every so manieth line is read, and counts for all.
-    """
-    shared = np.zeros(len(column), np.int64)
-    height, width = labels.shape
-    tall, wide = before.shape
-    down, right = shift
-    for y in range(max(0, down), min(height, tall + down), pace):
-        now, then, edge = 0, 0, -1
-        for x in range(max(0, right), min(width, wide + right)):
-            a, b = labels[y, x], before[y - down, x - right]
-            if a == 0 or b == 0:
-                continue
-            if a != now or b != then:
-                now, then, edge = a, b, -1
-                i = track_row[b - track_least] if 0 <= b - track_least < len(track_row) else -1
-                j = label_row[a - label_least] if 0 <= a - label_least < len(label_row) else -1
-                if i >= 0 and j >= 0:
-                    for e in range(start[i], start[i + 1]):
-                        if column[e] == j:
-                            edge = e
-            if edge >= 0:
-                shared[edge] += pace
-    return shared
-
-
-@compiled
-def relabel(labels: NDArray[np.int32], becomes: NDArray[np.int32]) -> tuple[NDArray[np.int32], int]:
-    """Return the label image with each label replaced by ``becomes[label]``, and a label that becomes nothing, or 0."""
-    out = np.empty(labels.shape, np.int32)
-    height, width = labels.shape
-    unknown = 0
-    for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            new = becomes[label] if 0 <= label < len(becomes) else 0
-            if new == 0 and label != 0:
-                unknown = label
-            out[y, x] = new
-    return out, unknown

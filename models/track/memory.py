@@ -24,10 +24,11 @@ ROW = np.dtype(
         ("missed", "i8"),  # frames looked at in vain since
         ("host", "i8"),  # track whose cell hides this one; 0: none
         ("cut", "i8"),  # frames in a row for which its cell was cut from a larger one
-        ("state", "i1"),
         ("label", "i4"),
+        ("state", "i1"),
         ("sure", "?"),  # began by a division that is hardly in doubt
         ("edge", "?"),  # its cell touched the border
+        ("spare", "i1"),  # what follows stands on multiples of eight bytes
         ("position", "f8", (2,)),  # stage µm (x, y)
         ("velocity", "f8", (2,)),  # µm per frame
         ("offset", "f8", (2,)),  # µm from its host
@@ -41,7 +42,7 @@ ROW = np.dtype(
     ]
 )
 Rows = NDArray[Any]
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(slots=True)
@@ -51,6 +52,10 @@ class View:
     affine_um: NDArray[np.float64]
     origin_um: NDArray[np.float64]
     shape: tuple[int, int]
+    inverse_px: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.inverse_px = np.linalg.inv(self.affine_um)
 
     @classmethod
     def of(cls, frame: Frame) -> View:
@@ -64,7 +69,7 @@ class View:
 
     def to_image_px(self, points_um: NDArray[Any]) -> NDArray[np.float64]:
         """Convert stage points ``(n, 2)`` as ``(x, y)`` in µm to image ``(n, 2)`` as ``(y, x)``."""
-        xy = (points_um - self.origin_um) @ np.linalg.inv(self.affine_um).T
+        xy = (points_um - self.origin_um) @ self.inverse_px.T
         return np.ascontiguousarray(xy[:, ::-1])
 
 

@@ -1,28 +1,25 @@
-"""Writing a frame's links, splits, births and losses into the tracks, and the tracks into what is published."""
+"""Writing a frame's links, splits, births and losses into the tracks, and the tracks into the table that goes out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.track.measure import Bodies, relabel
+from models.track.measure import Bodies
 from models.track.memory import ROW, Rows, View
 from models.track.splits import Split
-from stream.cells import Cells, Segmentation
-from stream.errors import StageError
-from stream.lineage import Tracks, TrackState
-from stream.stages import Segmented
+from models.track.write import carry, newborn, write
+from stream.cells import Cells
+from stream.lineage import Tracks
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
 SURE = 0.85
 """Probability from which a division is hardly in doubt: its daughters count as settled at once."""
-SMOOTHING = 0.4
-"""Weight of the newest step in a track's velocity."""
 
 
 class Patience(Protocol):
@@ -48,7 +45,9 @@ class Step:
     ``cell_of`` and ``host_of`` are by track, ``drift`` is ``(y, x)`` px, ``is_piece`` is by cell.
     """
 
-    segmented: Segmented
+    frame: int
+    scale_um2: float
+    cells: Cells
     found: Bodies
     view: View
     cell_of: Longs
@@ -67,123 +66,42 @@ def inside(points_px: Floats, shape: tuple[int, int], margin_px: float) -> NDArr
 
 def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Rows, Longs]:
     """Return the tracks after the frame, sorted by id, those that end with it included, and each cell's track id."""
-    rows = rows.copy()
-    before = rows["position"].copy()
-    drift_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
-    rows["position"] += drift_um
-    rows["places"] += drift_um
-    rows["label"] = 0
-    cell_of = step.cell_of.copy()
-    id_of_cell = np.zeros(len(step.found), np.int64)
-    born = []
+    cell_of, found, count = step.cell_of.copy(), step.found, len(rows)
+    id_of_cell = np.zeros(len(found), np.int64)
+    ended = np.zeros(count, np.bool_)
+    cells: list[int] = []
+    parents: list[tuple[int, bool]] = []
     for split in sorted(step.divided, key=lambda split: split.row):
-        rows["state"][split.row] = TrackState.DIVIDED
-        cell_of[split.row] = -1
-        daughters = np.array(split.daughters)
-        id_of_cell[daughters] = np.arange(next_id, next_id + len(daughters))
-        born.append(_born(step, daughters, next_id, int(rows["id"][split.row])))
-        born[-1]["sure"] = split.probability >= SURE
-        next_id += len(split.daughters)
-    on = np.nonzero(cell_of >= 0)[0]
-    id_of_cell[cell_of[on]] = rows["id"][on]
-    _go_on(rows, on, cell_of[on], step, before + drift_um)
-    _miss(rows, np.nonzero((cell_of < 0) & (rows["state"] == TrackState.ALIVE))[0], step, patience)
-    strangers = np.nonzero(id_of_cell == 0)[0]
-    id_of_cell[strangers] = np.arange(next_id, next_id + len(strangers))
-    born.append(_born(step, strangers, next_id, 0))
-    return np.concatenate([rows, *born]), id_of_cell
+        ended[split.row], cell_of[split.row] = True, -1
+        cells += split.daughters
+        parents += [(int(rows["id"][split.row]), split.probability >= SURE)] * len(split.daughters)
+    born = _born(cells, cell_of, len(found))
+    all_rows = np.zeros(count + len(born), ROW)
+    all_rows[:count] = rows
+    newborn(all_rows[count:], born, np.array(parents, np.int64).reshape(-1, 2), next_id, step.frame)
+    of = np.concatenate([cell_of, born])
+    drift_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
+    write(
+        all_rows, count, of, ended, drift_um, step.frame, step.scale_um2, found.centre_px, found.area_px,
+        found.brightness, found.roundness, found.newborn, found.dividing, step.cells.bbox_px, step.is_piece,
+        step.view.affine_um, step.view.origin_um, step.view.shape,
+    )  # fmt: skip
+    limits = np.array([patience.max_gap, patience.max_hidden, patience.max_away])
+    carry(
+        all_rows, count, cell_of, step.host_of, step.view.inverse_px, step.view.origin_um, step.view.shape,
+        found.typical_px, limits,
+    )  # fmt: skip
+    seen = of >= 0
+    id_of_cell[of[seen]] = all_rows["id"][seen]
+    return all_rows, id_of_cell
 
 
-def _go_on(rows: Rows, on: Longs, cell: Longs, step: Step, start_um: Floats) -> None:
-    place = step.view.to_stage_um(step.found.centre_px[cell])
-    frames = (step.segmented.moment.frame.frame - rows["last"][on])[:, None]
-    velocity = (place - start_um[on]) / frames
-    first = (rows["seen"][on] == 1)[:, None]
-    rows["velocity"][on] = np.where(first, velocity / 2, rows["velocity"][on] * (1 - SMOOTHING) + velocity * SMOOTHING)
-    rows["position"][on] = place
-    rows["missed"][on] = 0
-    rows["host"][on] = 0
-    rows["seen"][on] += 1
-    rows["cut"][on] = np.where(step.is_piece[cell], rows["cut"][on] + 1, 0)
-    _see(rows, on, cell, step)
-
-
-def _see(rows: Rows, on: Longs, cell: Longs, step: Step) -> None:
-    """Write what was seen of the tracks ``on`` in this frame."""
-    frame = step.segmented.moment.frame
-    rows["last"][on] = frame.frame
-    for name, newest in (
-        ("places", rows["position"][on]),
-        ("area", step.found.area_px[cell] * frame.pixel_um**2),
-        ("brightness", step.found.brightness[cell]),
-        ("roundness", step.found.roundness[cell]),
-        ("newborn", step.found.newborn[cell]),
-        ("dividing", step.found.dividing[cell]),
-    ):
-        rows[name][on] = np.concatenate([newest[:, None], rows[name][on][:, :-1]], axis=1)
-    box = step.segmented.segmentation.cells.bbox_px[cell]
-    height, width = step.view.shape
-    rows["edge"][on] = (box[:, 0] <= 0) | (box[:, 1] <= 0) | (box[:, 2] >= height) | (box[:, 3] >= width)
-    rows["label"][on] = rows["id"][on]
-
-
-def _born(step: Step, cell: Longs, first_id: int, parent: int) -> Rows:
-    rows = np.zeros(len(cell), ROW)
-    rows["id"] = np.arange(first_id, first_id + len(cell))
-    rows["parent"] = parent
-    rows["born"] = step.segmented.moment.frame.frame
-    rows["seen"] = 1
-    for name in ("places", "area", "brightness", "roundness", "newborn", "dividing"):
-        rows[name] = np.nan
-    rows["position"] = step.view.to_stage_um(step.found.centre_px[cell])
-    _see(rows, np.arange(len(cell)), cell, step)
-    return rows
-
-
-def _miss(rows: Rows, lost: Longs, step: Step, patience: Patience) -> None:
-    """Note that tracks were not seen, carry the hidden ones along, end those whose patience is over."""
-    if len(lost) == 0:
-        return
-    rows["missed"][lost] += 1
-    newly = lost[step.host_of[lost] > 0]
-    _hide(rows, newly, step.host_of[newly])
-    hidden = rows["host"][lost] > 0
-    where = np.searchsorted(rows["id"], rows["host"][lost])
-    where = np.minimum(where, len(rows) - 1)
-    gone = hidden & ((rows["id"][where] != rows["host"][lost]) | (rows["label"][where] == 0))
-    rows["host"][lost[gone]] = 0
-    carried = hidden & ~gone
-    rows["position"][lost[carried]] = rows["position"][where[carried]] + rows["offset"][lost[carried]]
-    size_px = step.found.typical_px
-    now_px = step.view.to_image_px(rows["position"][lost])
-    away = ~inside(now_px, step.view.shape, 0.0)
-    limit = np.select([away, rows["host"][lost] > 0], [patience.max_away, patience.max_hidden], patience.max_gap)
-    over = rows["missed"][lost] > limit
-    leaving = rows["edge"][lost] | ~inside(now_px, step.view.shape, size_px / 2)
-    rows["state"][lost[over]] = np.where(leaving[over], TrackState.LEFT, TrackState.LOST)
-
-
-def _hide(rows: Rows, newly: Longs, host: Longs) -> None:
-    where = np.searchsorted(rows["id"], host)
-    rows["host"][newly] = host
-    rows["offset"][newly] = rows["position"][newly] - rows["position"][where]
-    long = np.hypot(*rows["offset"][newly].T)
-    reach = np.sqrt(rows["area"][where, 0] / np.pi)
-    rows["offset"][newly] *= np.minimum(1.0, reach / np.maximum(long, 1e-9))[:, None]
-
-
-def published(given: Segmentation, id_of_cell: Longs) -> Segmentation:
-    """Return the segmentation with each label replaced by its track's id, the table sorted by it. Raises StageError."""
-    new = id_of_cell.astype(np.int32)
-    order = np.argsort(new, kind="stable")
-    columns = {column.name: getattr(given.cells, column.name)[order] for column in fields(Cells)}
-    columns["label"] = new[order]
-    becomes = np.zeros(int(given.cells.label.max(initial=0)) + 1, np.int32)
-    becomes[given.cells.label] = new
-    labels, unknown = relabel(given.labels, becomes)
-    if unknown:
-        raise StageError(f"label {unknown} is in the image but not in the Cells table")
-    return Segmentation(labels, Cells(**columns))
+def _born(daughters: list[int], cell_of: Longs, cells: int) -> Longs:
+    """Return the cells in which tracks begin: daughters first, then those that nobody goes on in."""
+    free = np.ones(cells, np.bool_)
+    free[cell_of[cell_of >= 0]] = False
+    free[daughters] = False
+    return np.concatenate([np.array(daughters, np.int64), np.nonzero(free)[0]])
 
 
 def tracks(rows: Rows, drift_um: Floats, frames_per_s: float) -> Tracks:
