@@ -97,7 +97,8 @@ def _branches(tree: Any, track: int | None, every: bool) -> list[Branch]:
     branches: dict[int, Branch] = {}
     roots = []
     for life in shown:
-        words = f"cell {life.cell_id}{'' if life.cell_id != track else ' ←'}: {in_words(life)}"
+        names = " then ".join(map(str, life.track_ids))
+        words = f"cell {names}{' ←' if track in life.track_ids else ''}: {in_words(life)}"
         mother = branches.get(life.parent_id)
         branches[life.cell_id] = mother.add(words) if mother else Branch(words)
         if mother is None:

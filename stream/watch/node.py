@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from stream import metrics
 from stream.config import Configuration
 from stream.errors import ConfigError
 from stream.frame import Frame, Gap
 from stream.surroundings import Surroundings
+from stream.watch.families import Families
 from stream.watch.server import Server
 from stream.watch.state import LiveState
 from stream.wire.control import ControlClient
 from stream.wire.messages import Disconnected, EndOfStream, EventsOf, Fact, Item, Labels, Lost, Reconnected, TracksOf
-from stream.wire.policy import latest
+from stream.wire.policy import latest, lossless
 from stream.wire.subscribe import Subscriber
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ _POLL_S = 0.1
 _RIG_TOPICS = ("frame/", "facts")
 _STATUS = ("exposure_ms", "interval_ms", "stage_um", "light_power", "light_on")
 _RESULT_TOPICS = ("labels", "tracks", "events", "facts")
+_FAMILY_TOPICS = ("cells", "tracks", "events")
 
 
 def run(config: Configuration, around: Surroundings) -> None:
@@ -33,19 +36,25 @@ def run(config: Configuration, around: Surroundings) -> None:
         around.report("metrics", metrics.serve("watch", watch.host, watch.watch_port))
     state = LiveState(config.run.name, config.chain.segment_channel)
     state.status({"rig": "starting", "interval_ms": config.plan.interval_ms, "exposure_ms": config.plan.exposure_ms})
-    server = _serve(config, state)
+    families = Families(around.run_dir)
+    server = _serve(config, state, families)
     around.report("page", server[1])
     feed = Feed(state)
     links = [
         Subscriber(wire.frames, _RIG_TOPICS, name="watch", policy=latest(), credits=wire.credits),
         Subscriber(wire.results, _RESULT_TOPICS, name="watch", policy=latest(), credits=wire.credits),
     ]
+    # Pictures may be passed over, a birth may not: families have a link of their own, of small tables.
+    links.append(Subscriber(wire.results, _FAMILY_TOPICS, name="families", policy=lossless(), credits=wire.credits))
     control = ControlClient(wire.control, name="watch")
     names = ("acquire", "analyse")
     threads = [
         threading.Thread(target=_follow, args=(link, name, feed, around.stop), name=f"watch-{name}", daemon=True)
-        for link, name in zip(links, names, strict=True)
+        for link, name in zip(links, names, strict=False)
     ]
+    threads.append(
+        threading.Thread(target=_keep, args=(links[-1], families, around.stop), name="watch-families", daemon=True)
+    )
     try:
         for thread in threads:
             thread.start()
@@ -60,18 +69,19 @@ def run(config: Configuration, around: Surroundings) -> None:
         server[0].stop()
 
 
-def _serve(config: Configuration, state: LiveState) -> tuple[Server, str]:
+def _serve(config: Configuration, state: LiveState, families: Families) -> tuple[Server, str]:
     """Start the page where the configuration says, or beside it when the place is taken."""
     watch = config.watch
     host, _, port = watch.page.rpartition(":")
     if not port.isdigit():
         raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
-    server = Server(state, host, int(port), max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality)
+    made = partial(Server, state, host, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality, families=families)
+    server = made(int(port))
     try:
         at = server.start()
     except OSError as error:
         log.warning("the page cannot be served at %s (%s); taking a free port", watch.page, error)
-        server = Server(state, host, 0, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality)
+        server = made(0)
         at = server.start()
     return server, f"http://{host}:{at}/"
 
@@ -84,6 +94,15 @@ def _follow(link: Subscriber, name: str, feed: Feed, stop: threading.Event) -> N
             return
         if item is not None:
             feed.take(name, item)
+
+
+def _keep(link: Subscriber, families: Families, stop: threading.Event) -> None:
+    while not stop.is_set():
+        item = link.next(_POLL_S)
+        if isinstance(item, EndOfStream):
+            return
+        if item is not None:
+            families.take(item)
 
 
 class Feed:

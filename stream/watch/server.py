@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket
 
 from stream.metrics import REGISTRY
 from stream.watch.doors import Doors
+from stream.watch.families import Families
 from stream.watch.picture import strip_jpeg
 from stream.watch.state import LiveState
 from stream.watch.viewer import Broadcast, Viewer, Wakeup, dump
@@ -34,8 +35,10 @@ mimetypes.add_type("text/javascript", ".js")  # some Windows machines say text/p
 class Site:
     """The routes over one LiveState."""
 
-    def __init__(self, state: LiveState, max_fps: float, jpeg_quality: int, hosts: Iterable[str] = ()) -> None:
-        self._state = state
+    def __init__(
+        self, state: LiveState, families: Families, max_fps: float, jpeg_quality: int, hosts: Iterable[str] = ()
+    ) -> None:
+        self._state, self._families = state, families
         self._max_fps, self._quality = max_fps, jpeg_quality
         self._broadcasts: dict[str, Broadcast] = {}
         self._viewers: set[Viewer] = set()
@@ -43,6 +46,7 @@ class Site:
             routes=[
                 Route("/health", self._health),
                 Route("/api/summary", self._summary),
+                Route("/api/lineage", self._lineage),
                 Route("/metrics", self._metrics),
                 Route("/thumb/{n:int}.jpg", self._thumb),
                 WebSocketRoute("/ws", self._socket),
@@ -92,6 +96,20 @@ class Site:
         field = request.query_params.get("field") or (fields[0] if fields else "")
         return Response(dump(self._state.facts(field)), media_type="application/json")
 
+    def _lineage(self, request: Request) -> Response:
+        """Answer who came from whom; no coroutine, so that a large tree grows on a thread beside the pictures."""
+        track, fields = request.query_params.get("track", ""), self._families.fields()
+        if track and not track.isdigit():
+            return PlainTextResponse(f"track={track} is no number of a track\n", status_code=400)
+        field = request.query_params.get("field") or (fields[0] if fields else "")
+        try:
+            return Response(
+                dump(self._families.told(field, int(track) if track else None)), media_type="application/json"
+            )
+        except KeyError:
+            what = f"track {track} in the field '{field}'" if field in fields and track else f"field '{field}'"
+            return PlainTextResponse(f"there is no {what} yet\n", status_code=404)
+
     async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
@@ -113,6 +131,8 @@ class Server:
         Pictures a second for each viewer, at most.
     hosts
         Further names under which browsers may reach this machine (addresses and its own name always work).
+    families
+        What ``/api/lineage`` answers from; left out, it knows no field.
     """
 
     def __init__(
@@ -124,8 +144,9 @@ class Server:
         max_fps: float = 15.0,
         jpeg_quality: int = 80,
         hosts: Iterable[str] = (),
+        families: Families | None = None,
     ) -> None:
-        self._site = Site(state, max_fps, jpeg_quality, (host.lower(), *hosts))
+        self._site = Site(state, families or Families(), max_fps, jpeg_quality, (host.lower(), *hosts))
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
 

@@ -1,0 +1,93 @@
+"""Who came from whom, live: the ancestry of every field, fed from the wire and asked by the page's server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream.ancestry import UNKNOWN_S, Ancestry, grow, told
+from stream.errors import StoreError
+from stream.facts import analysis, lineage
+from stream.frame import Stamps
+from stream.wire.messages import CellsOf, EventsOf, Item, TracksOf
+
+log = logging.getLogger(__name__)
+
+FIELDS = 64
+
+
+@dataclass(slots=True, eq=False)
+class _Field:
+    ancestry: Ancestry
+    start_ns: int | None
+    cells: CellsOf | None = None
+
+
+class Families:
+    """The families of the last :data:`FIELDS` fields. Every method may be called from any thread.
+
+    Parameters
+    ----------
+    run_dir
+        Where the run's facts may be: a page that was started again takes up from them what it missed.
+    """
+
+    def __init__(self, run_dir: Path | None = None) -> None:
+        self._run_dir = run_dir
+        self._lock = threading.Lock()
+        self._fields: OrderedDict[str, _Field] = OrderedDict()
+
+    def take(self, item: Item) -> None:
+        """Take up the cells, tracks or events of a frame; anything else is passed over."""
+        if not isinstance(item, CellsOf | TracksOf | EventsOf):
+            return
+        with self._lock:
+            place = self._place(item.ref.field)
+            match item:
+                case CellsOf():
+                    place.cells = item
+                case TracksOf():
+                    same = place.cells is not None and place.cells.ref == item.ref
+                    cells = place.cells.cells if place.cells is not None and same else None
+                    place.ancestry.step(item.ref.frame, item.tracks, cells, _elapsed_s(place, item.stamps))
+                case EventsOf():
+                    place.ancestry.said(item.events)
+
+    def fields(self) -> list[str]:
+        """Return the names of the fields, in order of appearance."""
+        with self._lock:
+            return list(self._fields)
+
+    def told(self, field: str, track_id: int | None = None) -> dict[str, Any]:
+        """Return :func:`stream.ancestry.told` of a field. Raises KeyError where field or track are unknown."""
+        with self._lock:
+            history = self._fields[field].ancestry.history()
+        return told(grow(history), track_id)
+
+    def _place(self, field: str) -> _Field:
+        if field not in self._fields:
+            self._fields[field] = self._begin(field)
+            if len(self._fields) > FIELDS:
+                self._fields.popitem(last=False)
+        return self._fields[field]
+
+    def _begin(self, field: str) -> _Field:
+        if self._run_dir is not None and (self._run_dir / analysis.FILE).is_file():
+            try:
+                before = lineage.read_history(self._run_dir, field)
+                return _Field(Ancestry(field, before), lineage.read_start_ns(self._run_dir, field))
+            except StoreError as error:
+                log.info("families of %s begin here: %s", field, error)
+        return _Field(Ancestry(field), None)
+
+
+def _elapsed_s(place: _Field, stamps: Stamps) -> float:
+    if stamps.t_pop_ns <= 0:
+        return UNKNOWN_S
+    if place.start_ns is None:
+        place.start_ns = stamps.t_pop_ns
+    return (stamps.t_pop_ns - place.start_ns) / 1e9

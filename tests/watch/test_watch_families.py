@@ -1,0 +1,105 @@
+"""Families on the page: what was published is what is told, and a page that starts again has missed nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stream.ancestry import grow, told
+from stream.facts.lineage import read_history
+from stream.watch.families import FIELDS, Families
+from stream.watch.server import Server
+from stream.watch.state import LiveState
+from stream.wire.messages import CellsOf, EventsOf, Fact, TracksOf
+from tests.cases import family
+from tests.cases.family import FIELD
+
+
+def feed(families: Families, *, after: int = 0, until: int = family.FRAMES[-1]) -> None:
+    """Hand over the movie in the order in which the analysis publishes a frame."""
+    for shown in family.movie():
+        if after < shown.frame.frame <= until:
+            ref, stamps = shown.frame.ref, shown.frame.stamps
+            families.take(CellsOf(ref, shown.segmentation.cells, stamps))
+            families.take(TracksOf(ref, shown.tracks, stamps))
+            families.take(EventsOf(ref, shown.events, stamps))
+            families.take(Fact(ref, {"fact": "decided"}))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    return family.record(tmp_path / "run", labels=False)
+
+
+def test_the_page_tells_what_the_facts_keep(recorded: Path) -> None:
+    families = Families()
+    feed(families)
+    assert families.fields() == [FIELD]
+    assert families.told(FIELD) == told(grow(read_history(recorded, FIELD)))
+
+
+def test_a_page_that_starts_again_takes_up_the_facts(recorded: Path) -> None:
+    families = Families(recorded)
+    feed(families, after=17)
+    assert families.told(FIELD) == told(grow(read_history(recorded, FIELD)))
+
+
+def test_a_page_on_another_machine_begins_where_it_is(tmp_path: Path) -> None:
+    families = Families(tmp_path)
+    feed(families, after=17)
+    lives = {life["cell_id"]: life for life in families.told(FIELD)["lives"]}
+    assert (lives[7]["born"], lives[7]["area_px"], lives[7]["age_s"]) == (14, None, None)
+    assert lives[5]["area_px"] == 36.0
+    assert 1 not in lives
+
+
+def test_cells_of_another_frame_are_not_taken_for_this_one() -> None:
+    families = Families()
+    first, second, *_ = family.movie()
+    families.take(CellsOf(first.frame.ref, first.segmentation.cells))
+    families.take(TracksOf(second.frame.ref, second.tracks))
+    assert families.told(FIELD, 4)["lives"][0]["area_px"] is None
+
+
+def test_only_the_last_fields_are_kept() -> None:
+    families = Families()
+    shown = next(family.movie())
+    for number in range(FIELDS + 3):
+        ref = type(shown.frame.ref)("run", "Camera", "s", 0, 0, f"Camera:p{number}", 10)
+        families.take(TracksOf(ref, shown.tracks))
+    assert families.fields() == [f"Camera:p{number}" for number in range(3, FIELDS + 3)]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    families = Families()
+    feed(families)
+    server = Server(LiveState("tonight"), port=0, families=families)
+    yield server.start()
+    server.stop()
+
+
+ASKED = {
+    "the only field": ("", 200),
+    "by name": (f"?field={FIELD}", 200),
+    "one family": (f"?field={FIELD}&track=6", 200),
+    "another field": ("?field=Camera:p7", 404),
+    "another track": ("?track=4711", 404),
+    "no number": ("?track=six", 400),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_lineage_is_asked_over_http(port: int, name: str) -> None:
+    query, status = ASKED[name]
+    answer = httpx.get(f"http://127.0.0.1:{port}/api/lineage{query}", trust_env=False)
+    assert answer.status_code == status
+    if status == 200:
+        cells = [life["cell_id"] for life in answer.json()["lives"]]
+        assert cells == ([1, 2, 3, 5, 6] if "track" in query else cells)
+        assert (answer.json()["divisions"], set(cells) <= family.CELLS) == (3, True)
+    else:
+        assert "there is no" in answer.text or "is no number" in answer.text
