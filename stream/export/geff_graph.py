@@ -79,6 +79,10 @@ def node_props(made: Graph, seconds: Mapping[int, float]) -> dict[str, Prop]:
         "t": Prop(spots["frame"], None, "frame", "number of the frame in its field"),
         "y": Prop(spots["y_px"], None, "pixel", "centroid"),
         "x": Prop(spots["x_px"], None, "pixel", "centroid"),
+        "x_um": _known(
+            spots["x_um"], "micrometer", "centroid on the stage, whatever the stage and the camera's ROI did"
+        ),
+        "y_um": _known(spots["y_um"], "micrometer", "centroid on the stage"),
         "track_id": Prop(spots["track"], None, None, "the track's number, as in masks and events"),
         "cell_id": Prop(made.of_cells("cell_id"), None, None, "the first of the cell's tracks: tracks without a split"),
         "founder_id": Prop(made.of_cells("founder_id"), None, None, "the first cell of the family"),

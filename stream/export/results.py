@@ -51,7 +51,8 @@ def _measure(frame: int, mask: NDArray[np.int64]) -> Spots:
     ys, xs = np.nonzero(mask)
     labels, which, area_px = np.unique(mask[ys, xs], return_inverse=True, return_counts=True)
     spots = np.zeros(len(labels), SPOT)
-    spots["frame"], spots["track"], spots["area_px"], spots["mean_counts"] = frame, labels, area_px, np.nan
+    spots["frame"], spots["track"], spots["area_px"] = frame, labels, area_px
+    spots["mean_counts"] = spots["x_um"] = spots["y_um"] = np.nan
     spots["y_px"] = np.bincount(which, ys, len(labels)) / area_px
     spots["x_px"] = np.bincount(which, xs, len(labels)) / area_px
     return spots

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,20 @@ from stream.facts.database import connect
 from stream.lineage import TrackState
 
 SPOT = np.dtype(
-    [("frame", "i8"), ("track", "i8"), ("y_px", "f8"), ("x_px", "f8"), ("area_px", "f4"), ("mean_counts", "f4")]
+    [
+        ("frame", "i8"),
+        ("track", "i8"),
+        ("y_px", "f8"),  # in the image
+        ("x_px", "f8"),
+        ("area_px", "f4"),
+        ("mean_counts", "f4"),  # of the first measured channel; NaN unknown
+        ("x_um", "f8"),  # on the stage; NaN unknown
+        ("y_um", "f8"),
+    ]
 )
-"""Where a track was in a frame; ``mean_counts`` of the first measured channel, NaN unknown."""
+"""Where a track was in a frame."""
 Spots = NDArray[np.void]
+Floats = NDArray[np.float64]
 
 # A frame number that two starts of the rig used counts as it was first decided.
 TIMES = "SELECT frame, min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0 GROUP BY frame ORDER BY 2"
@@ -35,8 +46,11 @@ TRACKS = "SELECT track_id, parent_id, born, last, state FROM tracks WHERE field 
 WORDS = "SELECT line FROM events WHERE field = ? ORDER BY id"
 # SQLite knows no NaN: what is unknown comes as infinity.
 SPOTS = """
-SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, ifnull(json_extract(c.mean_counts, '$[0]'), 9e999)
+SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, ifnull(json_extract(c.mean_counts, '$[0]'), 9e999), 9e999, 9e999
 FROM cells c JOIN frames f ON f.id = c.frame_id WHERE f.field = ?
+"""
+VIEWS = """
+SELECT frame, affine_um, roi_px, sensor_px, x_um, y_um, min(id) FROM frames WHERE field = ? GROUP BY frame ORDER BY frame
 """
 _STATES = {state.name.lower(): int(state) for state in TrackState}
 
@@ -91,6 +105,7 @@ def read_spots(run_dir: Path, field: str) -> Spots:
     with _open(run_dir) as facts:
         spots = np.fromiter(facts.execute(SPOTS, (field,)), SPOT)
     spots["mean_counts"][np.isinf(spots["mean_counts"])] = np.nan
+    spots["x_um"], spots["y_um"] = _on_stage(run_dir, field, spots)
     spots = spots[np.lexsort((spots["frame"], spots["track"]))]
     again = (np.diff(spots["track"]) == 0) & (np.diff(spots["frame"]) == 0)  # a number that two starts of the rig used
     return spots[np.concatenate([[True], ~again])] if len(spots) else spots
@@ -112,6 +127,29 @@ def read_pixel_um(run_dir: Path, field: str) -> float | None:
         found = facts.execute("SELECT DISTINCT affine_um FROM frames WHERE field = ?", (field,)).fetchall()
     areas_um2 = {abs(float(np.linalg.det(np.array(json.loads(row[0]), float).reshape(2, 2)))) for row in found}
     return math.sqrt(areas_um2.pop()) if len(areas_um2) == 1 else None
+
+
+def _on_stage(run_dir: Path, field: str, spots: Spots) -> tuple[Floats, Floats]:
+    """Return the stage position ``x, y`` in µm of each spot; NaN where the rig's facts do not know the frame.
+
+    As :meth:`stream.frame.Frame.to_stage_um`, for all frames at once.
+    """
+    path = run_dir / rig.FILE
+    views: list[tuple[Any, ...]] = []
+    if path.is_file():
+        with closing(connect(path, rig.VERSION)) as facts:
+            views = facts.execute(VIEWS, (field,)).fetchall()
+    if not views or not len(spots):
+        return np.full(len(spots), np.nan), np.full(len(spots), np.nan)
+    frames = np.array([view[0] for view in views], np.int64)
+    affine = np.array([json.loads(view[1]) for view in views], np.float64).reshape(-1, 2, 2)
+    roi, sensor = (np.array([json.loads(view[k]) for view in views], np.float64) for k in (2, 3))
+    stage = np.array([view[4:6] for view in views], np.float64).reshape(-1, 2)
+    at = np.minimum(np.searchsorted(frames, spots["frame"]), len(frames) - 1)
+    xy = np.stack([spots["x_px"], spots["y_px"]], 1) + roi[at, :2] - (sensor[at] - 1) / 2
+    places = np.einsum("nij,nj->ni", affine[at], xy) + stage[at]
+    places[frames[at] != spots["frame"]] = np.nan
+    return places[:, 0], places[:, 1]
 
 
 def _rows(facts: sqlite3.Connection, field: str) -> NDArray[np.void]:

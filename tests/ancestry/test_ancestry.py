@@ -175,4 +175,4 @@ def test_places_are_as_measured(tmp_path: Path) -> None:
     assert len(spots) == sum(len(family.seen(number)) for number in family.FRAMES)
     one = spots[(spots["track"] == 3) & (spots["frame"] == 14)][0]
     y, x = family.place_px(3, 14)
-    assert one.tolist()[2:] == (y + 2.0, x + 2.0, 25.0, 1300.0)
+    assert one.tolist()[2:6] == (y + 2.0, x + 2.0, 25.0, 1300.0)

@@ -2,7 +2,7 @@
 
 Frames 10 to 21; nobody ever decided frame 15. Track 1 divides into 2 and 3; 2 divides again; 3 is not seen in frame 17.
 Track 4 comes into view and divides into three. Track 10 seems to divide, which is taken back: 11 goes on as the mother,
-12 was nobody's daughter. 13 leaves, 14 dies, 15 is lost, 16 stays.
+12 was nobody's daughter. 13 leaves, 14 dies, 15 is lost, 16 stays. Stage and ROI are elsewhere in every frame.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ def movie() -> Iterator[Shown]:
         stamps = Stamps(t_pop_ns=int(elapsed_s * 1e9) + 7, host="rig")
         frame = Frame(
             "run", "Camera", "s", 0, seq, FIELD, number, np.zeros((SIDE_PX, SIDE_PX), np.uint16),
-            affine_um=((PIXEL_UM, 0.0), (0.0, PIXEL_UM)), stamps=stamps,
+            affine_um=((PIXEL_UM, 0.0), (0.0, -PIXEL_UM)), sensor_px=(SIDE_PX + 9, SIDE_PX + 9),
+            roi_px=(seq % 3, seq % 4, SIDE_PX, SIDE_PX), stage_um=(10.0 * seq, -3.0, 0.0), stamps=stamps,
         )  # fmt: skip
         events = tuple(event for event in said() if event.emitted_frame == number)
         yield Shown(frame, _segmentation(number), _tracks(number), events, elapsed_s)

@@ -104,6 +104,9 @@ def test_geff_keeps_places_and_what_is_known(tmp_path: Path, run: Path) -> None:
     at = np.nonzero((nodes["track_id"] == 6) & (nodes["t"] == 20))[0][0]
     y, x = family.place_px(6, 20)
     found = {name: nodes[name][at].item() for name in nodes}
+    shown = next(shown for shown in family.movie() if shown.frame.frame == 20)
+    ((x_um, y_um),) = shown.frame.to_stage_um(np.array([[y + 1.0, x + 1.0]]))
+    assert (found.pop("x_um"), found.pop("y_um")) == pytest.approx((x_um, y_um))
     assert found == {
         "t": 20, "y": y + 1.0, "x": x + 1.0, "track_id": 6, "cell_id": 6, "founder_id": 1, "generation": 2,
         "area_px": 9.0, "mean_counts": 1600.0, "time_s": 20.0,
