@@ -50,7 +50,8 @@ SELECT f.frame, c.track_id, c.y_px, c.x_px, c.area_px, ifnull(json_extract(c.mea
 FROM cells c JOIN frames f ON f.id = c.frame_id WHERE f.field = ?
 """
 VIEWS = """
-SELECT frame, affine_um, roi_px, sensor_px, x_um, y_um, min(id) FROM frames WHERE field = ? GROUP BY frame ORDER BY frame
+SELECT frame, affine_um, roi_px, sensor_px, x_um, y_um, min(id) FROM frames WHERE field = ?
+GROUP BY frame ORDER BY frame
 """
 _STATES = {state.name.lower(): int(state) for state in TrackState}
 
@@ -120,10 +121,9 @@ def read_frames(run_dir: Path, field: str) -> list[int]:
 
 def read_pixel_um(run_dir: Path, field: str) -> float | None:
     """Return the side of a field's pixels in µm; None where it changed on the way, or the rig's facts are not there."""
-    path = run_dir / rig.FILE
-    if not path.is_file():
+    if not (run_dir / rig.FILE).is_file():
         return None
-    with closing(connect(path, rig.VERSION)) as facts:
+    with _open(run_dir, rig.FILE, rig.VERSION) as facts:
         found = facts.execute("SELECT DISTINCT affine_um FROM frames WHERE field = ?", (field,)).fetchall()
     areas_um2 = {abs(float(np.linalg.det(np.array(json.loads(row[0]), float).reshape(2, 2)))) for row in found}
     return math.sqrt(areas_um2.pop()) if len(areas_um2) == 1 else None
@@ -134,10 +134,9 @@ def _on_stage(run_dir: Path, field: str, spots: Spots) -> tuple[Floats, Floats]:
 
     As :meth:`stream.frame.Frame.to_stage_um`, for all frames at once.
     """
-    path = run_dir / rig.FILE
     views: list[tuple[Any, ...]] = []
-    if path.is_file():
-        with closing(connect(path, rig.VERSION)) as facts:
+    if (run_dir / rig.FILE).is_file():
+        with _open(run_dir, rig.FILE, rig.VERSION) as facts:
             views = facts.execute(VIEWS, (field,)).fetchall()
     if not views or not len(spots):
         return np.full(len(spots), np.nan), np.full(len(spots), np.nan)
@@ -166,8 +165,8 @@ def _rows(facts: sqlite3.Connection, field: str) -> NDArray[np.void]:
 
 
 @contextmanager
-def _open(run_dir: Path) -> Iterator[sqlite3.Connection]:
-    with closing(connect(run_dir / analysis.FILE, analysis.VERSION)) as facts:
+def _open(run_dir: Path, file: str = analysis.FILE, version: int = analysis.VERSION) -> Iterator[sqlite3.Connection]:
+    with closing(connect(run_dir / file, version)) as facts:
         try:
             yield facts
         except (sqlite3.Error, KeyError, TypeError, ValueError) as error:

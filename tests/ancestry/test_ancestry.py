@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stream.ancestry import ROW, Ancestry, Life, Tree, grow, told
+from stream.ancestry import ROW, Ancestry, History, Life, Tree, grow, told
 from stream.cells import make_cells
 from stream.facts.lineage import fields, read_history, read_spots
 from stream.lineage import Tracks
@@ -133,6 +133,24 @@ def test_tracks_whose_end_was_never_heard_are_lost() -> None:
         ancestry.step(shown.frame.frame, told_later.tracks)
     life: Life = grow(ancestry.history()).lives[13]
     assert (life.ended, life.last, life.area_px, life.age_s) == ("lost", 14, None, None)
+
+
+PARENTS: dict[str, tuple[tuple[int, int], tuple[int, int], dict[int, int]]] = {
+    "ends before her child": ((1, 3), (4, 9), {2: 1}),
+    "ends in her child's first frame": ((1, 4), (4, 9), {}),
+    "is her own child's child": ((5, 9), (1, 4), {1: 2}),
+}
+
+
+@pytest.mark.parametrize("name", PARENTS)
+def test_a_parent_ends_before_her_child_or_is_none(name: str) -> None:
+    one, two, parents = PARENTS[name]
+    rows = np.zeros(2, ROW)
+    rows["track"], rows["parent"], rows["born"], rows["last"] = (1, 2), (2, 1), *zip(one, two, strict=True)
+    history = History(FIELD, 1, 9, rows)
+    assert history.parents() == parents
+    assert history.of_tracks(np.array([1])).parents() == {}
+    assert len(grow(history).lives) == 2 - len(parents)
 
 
 def one_frame(number: int, *ids: int) -> Tracks:

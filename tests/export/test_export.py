@@ -15,6 +15,7 @@ from geff.core_io import read_to_memory
 from geff.validate.data import ValidationConfig, validate_data
 from numpy.typing import NDArray
 
+from stream.ancestry import grow
 from stream.errors import ConfigError, CytoloopError, SourceError, StoreError
 from stream.export.recorded import Recorded, open_recorded
 from stream.export.write import write
@@ -273,6 +274,22 @@ def test_refused(tmp_path: Path, run: Path, name: str) -> None:
 def test_a_run_without_places_has_no_points(tmp_path: Path, bare: Path, to: str) -> None:
     with pytest.raises(SourceError, match="cells = true"):
         write(open_recorded(bare), to, tmp_path / "out")
+
+
+def test_a_result_without_cells_is_an_empty_tree(tmp_path: Path) -> None:
+    (tmp_path / "res_track.txt").touch()
+    found = open_recorded(tmp_path)
+    assert (len(grow(found.history).lives), len(found.spots)) == (0, 0)
+    assert write(found, "ctc", tmp_path / "c")["tracks"] == 0
+    with pytest.raises(SourceError, match="no places"):
+        write(found, "geff", tmp_path / "g")
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    run = family.record(tmp_path / "run", labels=False)
+    (run / "analysis.sqlite").write_bytes(b"SQLite format 3\0" + bytes(500))
+    with pytest.raises(StoreError, match=r"analysis\.sqlite"):
+        open_recorded(run)
 
 
 def test_without_the_extra_it_is_named(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
