@@ -19,7 +19,7 @@ from stream.analyse.gather import Gather
 from stream.config import CameraSettings, ChainSettings, PlanSettings
 from stream.errors import SourceError
 from stream.frame import Ended, Frame, Gap, field_name
-from stream.score import ctc
+from stream.score import ctc, mitosis
 from stream.score.ctc_writer import ResultWriter
 from stream.score.folder import no_divisions, score_folder
 from stream.stages import Driver, Moment
@@ -79,18 +79,24 @@ def evaluate(
     try:
         about = driver.describe()
         driver.start(PlanSettings())
-        moments = _moments(driver, settings)
+        moments = moments_of(driver, settings)
         total = int(about["frames"]) if progress else None
         spent, chosen = _analyse(moments, settings, out, int(about.get("digits", 3)), total)
     finally:
         driver.stop()
     found = {"frames": len(spent), "model": model or chosen.partition(",")[0]}
-    return {**found, **(score_folder(out, gt, st) if gt or st else no_figures()), "ms": _percentiles(spent)}
+    interval_s = about["interval_ms"] / 1000.0 if about["interval_ms"] else None
+    figures = score_folder(out, gt, st, interval_s=interval_s) if gt or st else no_figures()
+    return {**found, **figures, "ms": _percentiles(spent)}
 
 
 def no_figures() -> dict[str, Any]:
     """Return the figures of a result that has no truth."""
-    return {**dict.fromkeys(("SEG", "SEG_ST", *ctc.FIGURES)), "division": no_divisions()}
+    return {
+        **dict.fromkeys(("SEG", "SEG_ST", *ctc.FIGURES)),
+        "division": no_divisions(),
+        "mitosis": mitosis.no_figures(),
+    }
 
 
 def _check_paths(source: Path, out: Path, gt: Path | None, st: Path | None) -> None:
@@ -102,7 +108,7 @@ def _check_paths(source: Path, out: Path, gt: Path | None, st: Path | None) -> N
             raise SourceError(f"{path}: no such folder; give the NN_GT or NN_ST folder of the sequence")
 
 
-def _moments(driver: Driver, settings: ChainSettings) -> Iterator[Moment]:
+def moments_of(driver: Driver, settings: ChainSettings) -> Iterator[Moment]:
     """Yield the moments of the recording's first position.
 
     Times follow the frame numbers, not this machine's speed: a replay at full speed must decide what a live one would.

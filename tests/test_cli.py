@@ -82,7 +82,7 @@ def test_doctor_finds_the_examples_well(name: str) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["problems"] == [], done.stderr
     assert done.returncode == 0
-    assert found["chain"]["divide"] == "RuleDivider"
+    assert found["chain"]["divide"] == "LifeDivider"
 
 
 def test_doctor_names_what_is_wrong(tmp_path: Path) -> None:

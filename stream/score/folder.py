@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import SourceError
-from stream.score import ctc
+from stream.score import ctc, mitosis
 from stream.score.asof import Told, outcomes, report, told
 from stream.score.divisions import Division, Judge, divisions_of
 from stream.score.overlap import Overlap, overlap
@@ -22,7 +22,9 @@ Confidences = NDArray[np.float64]
 DIVISION_FIGURES = ("precision", "recall", "f1", "f1_asof", "delay_frames", "retract_rate", "ece", "brier")
 
 
-def score_folder(res: Path, gt: Path | None, st: Path | None = None) -> dict[str, Any]:
+def score_folder(
+    res: Path, gt: Path | None, st: Path | None = None, *, interval_s: float | None = None
+) -> dict[str, Any]:
     """Compare ``maskNNN.tif``, ``res_track.txt`` and ``events.jsonl`` with the truth of the sequence.
 
     Frames count by the numbers in the file names. Frames of the truth before the first or after the last mask are left
@@ -35,12 +37,15 @@ def score_folder(res: Path, gt: Path | None, st: Path | None = None) -> dict[str
         in its own frame with confidence 1.
     gt, st
         ``NN_GT`` or its ``TRA`` or ``SEG``; ``NN_ST`` or its ``SEG``.
+    interval_s
+        Between the recording's frames, where it states it: warnings are not scored where it hides what they look for.
 
     Returns
     -------
     dict
         ``SEG, SEG_ST, DET, TRA, LNK, CHOTA, CT, BC1, division {precision, recall, f1, f1_asof, delay_frames,
-        retract_rate, ece, brier}``; None for a figure whose truth is not there.
+        retract_rate, ece, brier}, mitosis`` (:func:`stream.score.mitosis.report`); None for a figure whose truth is not
+        there.
 
     Raises
     ------
@@ -56,11 +61,13 @@ def score_folder(res: Path, gt: Path | None, st: Path | None = None) -> dict[str
     scored["SEG_ST"] = ctc.seg(list(_compare(truth.computed, masks, every=True).values()))
     overlaps = _compare(truth.markers, masks, every=True)
     if not overlaps:
-        return {**scored, **dict.fromkeys(ctc.FIGURES), "division": no_divisions()}
+        return {**scored, **dict.fromkeys(ctc.FIGURES), "division": no_divisions(), "mitosis": mitosis.no_figures()}
     truth_rows = ctc.crop(truth.rows, min(overlaps), max(overlaps))
     whole, whole_rows = whole_runs(overlaps, found_rows)
     scored.update(ctc.figures(whole, truth_rows, whole_rows))
-    return {**scored, "division": report(Judge(overlaps, divisions_of(truth_rows)), _events(res, found_rows))}
+    divisions = divisions_of(truth_rows)
+    scored["division"] = report(Judge(overlaps, divisions), _events(res, found_rows))
+    return {**scored, "mitosis": mitosis.report(overlaps, divisions, mitosis.warned(_lines(res)), interval_s)}
 
 
 def outcomes_in(res: Path, gt: Path) -> tuple[Confidences, Confidences]:
@@ -95,10 +102,16 @@ def _compare(truth: Mapping[int, Path], masks: Mapping[int, Path], *, every: boo
 
 
 def _events(res: Path, rows: Rows) -> list[Told]:
-    path = res / "events.jsonl"
-    if path.is_file():
-        return told(json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip())
+    if (res / "events.jsonl").is_file():
+        return told(_lines(res))
     return [_told_at_once(division) for division in divisions_of(rows)]
+
+
+def _lines(res: Path) -> list[Mapping[str, Any]]:
+    path = res / "events.jsonl"
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def _told_at_once(division: Division) -> Told:
