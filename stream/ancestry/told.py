@@ -76,7 +76,7 @@ def _end(life: Life, age: str) -> str:
         )
         return f"divided at {life.division_frame} after {age}{sure}"
     ends = {"died": "died", "left": "left over the edge", "lost": "lost", "alive": "alive"}
-    return f"{ends[life.ended]} at {life.last}, age {age}"
+    return f"{ends[life.ended]} at {life.last}{_of(' (p {:.2f})', life.end_probability)}, age {age}"
 
 
 def _sisters(life: Life) -> str:

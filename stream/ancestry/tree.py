@@ -48,6 +48,8 @@ class Life:
         The first frame with its daughters; None where it did not divide.
     division_probability, division_status
         The last word on the event of that division; None where no event was said.
+    end_probability
+        The last word on the event of its death, or of its leaving; None where none was said.
     area_px, mean_counts
         In its first frame; the mean of the raw pixels in the first measured channel, background included.
     daughters_area_ratio, daughters_intensity_ratio
@@ -73,6 +75,7 @@ class Life:
     division_frame: int | None
     division_probability: float | None
     division_status: str | None
+    end_probability: float | None
     area_px: float | None
     mean_counts: float | None
     daughters_area_ratio: float | None
@@ -157,6 +160,8 @@ def _life(own: Sequence[_Track], mother: Life | None, daughters: Sequence[_Track
     whole = mother is not None and divided is not None
     age_s = _known(over_s - head.born_s)
     word = words.division(end.track, {one.track for one in daughters}) if divided else None
+    fate = None if divided else words.end(end.track)
+    ended: Ended = "divided" if divided else _end(end, fate)
     return Life(
         cell_id=head.track,
         track_ids=tuple(one.track for one in own),
@@ -167,7 +172,7 @@ def _life(own: Sequence[_Track], mother: Life | None, daughters: Sequence[_Track
         born=head.born,
         last=end.last,
         began="division" if mother else "first_frame" if head.born <= first else "appeared",
-        ended=_end(end, divided is not None, words),
+        ended=ended,
         age_frames=over - head.born,
         age_s=age_s,
         age_is_minimum=mother is None,
@@ -176,6 +181,7 @@ def _life(own: Sequence[_Track], mother: Life | None, daughters: Sequence[_Track
         division_frame=divided.born if divided else None,
         division_probability=word.confidence if word else None,
         division_status=word.status if word else None,
+        end_probability=fate.confidence if fate and ended != "alive" else None,
         area_px=_known(head.area_px),
         mean_counts=_known(head.mean_counts),
         daughters_area_ratio=_ratio(one.area_px for one in daughters),
@@ -202,21 +208,17 @@ class _Words:
         said = self._divisions.get(mother, ())
         return max(said, key=lambda word: (len(daughters & set(word.daughter_ids)), word.frame), default=None)
 
-    def end(self, track: int) -> str | None:
-        """Return ``death`` or ``exit`` where that was said of a track."""
-        word = self._ends.get(track)
-        return word.kind if word else None
+    def end(self, track: int) -> Word | None:
+        """Return what was said of a track's death or of its leaving."""
+        return self._ends.get(track)
 
 
-def _end(track: _Track, divided: bool, words: _Words) -> Ended:
-    said = words.end(track.track)
-    if divided:
-        return "divided"
-    if said == "death":
+def _end(track: _Track, fate: Word | None) -> Ended:
+    if fate is not None and fate.kind == "death":
         return "died"
     if track.state == TrackState.ALIVE:
         return "alive"
-    return "left" if said == "exit" or track.state == TrackState.LEFT else "lost"
+    return "left" if fate is not None or track.state == TrackState.LEFT else "lost"
 
 
 def _known(value: float) -> float | None:

@@ -69,7 +69,7 @@ LIVES: dict[str, tuple[int, dict[str, Any]]] = {
     ),
     "nobody's daughter": (12, {"parent_id": 0, "began": "appeared", "ended": "lost", "generation": 0}),
     "leaves": (13, {"ended": "left", "last": 14}),
-    "dies": (14, {"ended": "died"}),
+    "dies": (14, {"ended": "died", "end_probability": 0.875, "last": 16}),
     "is lost": (15, {"ended": "lost", "age_frames": 3, "age_s": 6.0}),
     "granddaughter": (6, {"generation": 2, "founder_id": 1, "parent_id": 2, "area_px": 9.0}),
 }  # fmt: skip
