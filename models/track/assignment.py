@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from models.track.drift import drift_px
 from models.track.edge import without_cut
 from models.track.links import Expected, Links
 from models.track.matching import match
-from models.track.measure import Bodies, bodies, compact, middle
+from models.track.measure import Bodies, Sizes, compact, measured, middle, sizes
 from models.track.memory import Memory, Rows, View
+from models.track.runs import Runs, phase_after, scan
+from models.track.runs import pace as pace_of
 from models.track.settle import Step, inside, settle, tracks
 from models.track.sheet import Piece, published
 from models.track.splits import Split, splits
@@ -71,7 +73,10 @@ class Linked:
     cell_of: Longs
     host_of: Longs
     is_piece: NDArray[np.bool_]
+    runs: Runs
     pieces: tuple[Piece, ...] = ()
+    keep: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """Where there are pieces: which of the cells before were not cut."""
 
 
 class AssignmentTracker:
@@ -133,8 +138,8 @@ class AssignmentTracker:
         segmentation = published(given, cells, linked.pieces, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
-        elapsed_s, labels = segmented.moment.elapsed_s, segmentation.labels
-        self._memory = self._next(linked.expected, step, passed, settled, labels, elapsed_s)
+        runs = _runs(linked, segmentation, frame.pixels, id_of_cell)
+        self._memory = self._next(linked.expected, step, passed, settled, runs, segmented.moment.elapsed_s)
         table = tracks(settled, np.array(self._memory.drift_um), pace)
         return Tracked(segmented.moment, segmentation, table, found.take(np.argsort(id_of_cell)))
 
@@ -146,18 +151,30 @@ class AssignmentTracker:
         return without_cut(found, self._options.edge * 2 * float(np.sqrt(typical_um2 / np.pi)) / pixel_um)
 
     def _link(self, segmented: Segmented, rows: Rows, view: View, passed: int) -> Linked:
-        frame, segmentation = segmented.moment.frame, segmented.segmentation
-        scale_um2, typical_um2 = frame.pixel_um**2, self._memory.typical_um2
-        typical_px2 = None if typical_um2 is None else typical_um2 / scale_um2
-        found = bodies(segmentation, frame.pixels, typical_px2, self._votes(segmentation, view))
-        expected, drift = _expect(rows, found, view, passed, scale_um2)
-        # a network that was not told of a jump looked in the wrong place
-        jumped = np.hypot(*drift) > found.typical_px / 2
-        found = replace(found, vote_px=found.vote_px + (np.nan if jumped else drift))
-        made = self._links(expected, found, segmentation, view, drift)
+        frame, segmentation, memory = segmented.moment.frame, segmented.segmentation, self._memory
+        scale_um2, typical_um2 = frame.pixel_um**2, memory.typical_um2
+        of = sizes(segmentation.cells, None if typical_um2 is None else typical_um2 / scale_um2)
+        expected, drift = _expect(rows, of, view, passed, scale_um2)
+        shift, before = self._seen_before(view, drift)
+        pace, phase = (pace_of(of.typical_px), 0) if before is None else (before.pace, phase_after(before, shift[0]))
+        votes = self._votes(segmentation, view, drift, of.typical_px)
+        found, runs = measured(segmentation, frame.pixels, of, pace, phase, votes)
+        sigma = float(np.clip(1.5 * memory.scatter, 0.08, 0.5))
+        sigma_voted = float(np.clip(1.5 * memory.voted_scatter, SHARPEST_VOTE, 0.5))
+        made = linking.links(expected, found, sigma, sigma_voted)
+        if before is not None:
+            made = linking.with_overlap(made, expected, found, runs, before, shift)
         cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
         host_of = _hosts(rows, expected, made, cell_of)
-        return Linked(found, expected, drift, made, cell_of, host_of, np.zeros(len(found), np.bool_))
+        return Linked(found, expected, drift, made, cell_of, host_of, np.zeros(len(found), np.bool_), runs)
+
+    def _seen_before(self, view: View, drift: Floats) -> tuple[tuple[int, int], Runs | None]:
+        """Return the step in whole px from the image before to this one, and its runs if they can be compared."""
+        before, runs = self._memory.view, self._memory.runs
+        if before is None or runs is None or not np.allclose(before.affine_um, view.affine_um):
+            return (0, 0), None
+        moved = view.to_image_px(before.origin_um[None])[0] + drift
+        return (round(float(moved[0])), round(float(moved[1]))), runs
 
     def _cut(self, segmented: Segmented, rows: Rows, linked: Linked) -> tuple[Segmented, Linked]:
         """Cut the cells in which tracks met; each track goes on in its piece."""
@@ -170,15 +187,17 @@ class AssignmentTracker:
         links, cell_of = relinked(linked.links, linked.cell_of, pieces)
         host_of = np.where(cell_of >= 0, 0, linked.host_of)
         is_piece = np.arange(len(found)) >= pieces.keep.sum()
-        changed = Linked(found, linked.expected, linked.drift, links, cell_of, host_of, is_piece, pieces.shape)
-        return replace(segmented, segmentation=whole), changed
+        changed = Linked(
+            found, linked.expected, linked.drift, links, cell_of, host_of, is_piece, linked.runs, pieces.shape
+        )
+        return replace(segmented, segmentation=whole), replace(changed, pieces=pieces.shape, keep=pieces.keep)
 
-    def _votes(self, now: Segmentation, view: View) -> Floats | None:
-        """Return where the cells say that they were, in this frame's px."""
+    def _votes(self, now: Segmentation, view: View, drift: Floats, typical_px: float) -> Floats | None:
+        """Return where the cells say that they were, in this frame's px and as if the field had not drifted."""
         before = self._memory.view
-        if before is None:
-            return None
-        return view.to_image_px(before.to_stage_um(now.cells.prev_centre_px.astype(np.float64)))
+        if before is None or np.hypot(*drift) > typical_px / 2:
+            return None  # a network that was not told of a jump looked in the wrong place
+        return view.to_image_px(before.to_stage_um(now.cells.prev_centre_px.astype(np.float64))) + drift
 
     def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
         """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
@@ -200,20 +219,7 @@ class AssignmentTracker:
         cell_of = match(made.start, made.column, cost, len(linked.found), linking.MISS)
         return replace(linked, cell_of=cell_of, host_of=_hosts(rows, linked.expected, made, cell_of)), divided
 
-    def _links(self, expected: Expected, found: Bodies, now: Segmentation, view: View, drift: Floats) -> Links:
-        memory = self._memory
-        sigma = float(np.clip(1.5 * memory.scatter, 0.08, 0.5))
-        sigma_voted = float(np.clip(1.5 * memory.voted_scatter, SHARPEST_VOTE, 0.5))
-        made = linking.links(expected, found, sigma, sigma_voted)
-        if memory.view is None or memory.labels is None or not np.allclose(memory.view.affine_um, view.affine_um):
-            return made
-        moved = view.to_image_px(memory.view.origin_um[None])[0] + drift
-        shift = (round(float(moved[0])), round(float(moved[1])))
-        return linking.with_overlap(made, expected, found, now, memory.labels, shift)
-
-    def _next(
-        self, expected: Expected, step: Step, passed: int, settled: Rows, labels: NDArray[np.int32], elapsed_s: float
-    ) -> Memory:
+    def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, runs: Runs, elapsed_s: float) -> Memory:
         memory, size = self._memory, step.found.typical_px
         linked = step.cell_of >= 0
         cell, typical = step.cell_of[linked], memory.typical_um2
@@ -227,7 +233,20 @@ class AssignmentTracker:
             now_um = step.view.to_stage_um(step.drift[None])[0] - step.view.origin_um
             drift_um += SMOOTHING * (now_um / passed - drift_um)
         drifting = (float(drift_um[0]), float(drift_um[1]))
-        return Memory(next_id, step.frame, elapsed_s, typical, scatter, voted, drifting, settled, step.view, labels)
+        return Memory(next_id, step.frame, elapsed_s, typical, scatter, voted, drifting, settled, step.view, runs)
+
+
+def _runs(linked: Linked, shown: Segmentation, pixels: NDArray[Any], id_of_cell: Longs) -> Runs:
+    """Return the runs of the label image that goes out, by track."""
+    pace, runs = pace_of(linked.found.typical_px), linked.runs
+    if runs.pace != pace:
+        runs, _ = scan(shown.labels, shown.cells.label, pixels, pace)
+        return runs.named(shown.cells.label, shown.labels)
+    names = id_of_cell
+    if len(linked.keep):
+        names = np.zeros(len(linked.keep), np.int64)
+        names[linked.keep] = id_of_cell[: linked.keep.sum()]
+    return runs.named(names, shown.labels)
 
 
 def _followed(scatter: float, steps_px: Floats, typical_px: float) -> float:
@@ -237,7 +256,7 @@ def _followed(scatter: float, steps_px: Floats, typical_px: float) -> float:
     return scatter if len(away) < 5 else scatter + 0.2 * (middle(away) / typical_px - scatter)
 
 
-def _expect(rows: Rows, found: Bodies, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
+def _expect(rows: Rows, found: Sizes, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
     """Return where the tracks should be now, and the field's drift ``(y, x)`` px that is already part of it."""
     last = view.to_image_px(rows["position"])
     expected = view.to_image_px(rows["position"] + TRUST * passed * rows["velocity"])

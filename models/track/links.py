@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.track.matching import near
-from models.track.measure import Bodies, pace
-from stream.cells import Segmentation
+from models.track.measure import Bodies
+from models.track.runs import Runs, lookup_of, shared
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -88,16 +88,33 @@ def gate(centre_px: Floats, typical_px: float) -> float:
 
 
 def with_overlap(
-    made: Links, expected: Expected, found: Bodies, now: Segmentation, before: Ints, shift: tuple[int, int]
+    made: Links, expected: Expected, found: Bodies, now: Runs, before: Runs, shift: tuple[int, int]
 ) -> Links:
-    """Add the overlap of the label images to the price: nothing for a full one, 2 for none."""
+    """Add the overlap of the label images to the price: nothing for a full one, 2 for none.
+
+    Parameters
+    ----------
+    now, before
+        Runs of this frame by cell, and of the frame before by track.
+    shift
+        ``(y, x)`` px from the image before to this one.
+    """
     if not (expected.label > 0).any() or len(found) == 0:
         return made
-    shared, cost = _with_shared(
-        made.start, made.column, made.cost, expected.label, expected.area_px, found.area_px, now.labels,
-        now.cells.label, now.cells.bbox_px, before, shift, pace(found.typical_px),
-    )  # fmt: skip
-    return Links(made.start, made.column, made.row, cost, shared)
+    row_of, least = lookup_of(expected.label)
+    of = [(one.phase, one.start, one.left, one.right, one.cell) for one in (now, before)]
+    both = shared(made.start, made.column, row_of, least, now.pace, of[0], of[1], shift)
+    cost = made.cost + _apart(made.row, made.column, both, expected.area_px, found.area_px)
+    return Links(made.start, made.column, made.row, cost, both)
+
+
+@compiled
+def _apart(row: Longs, column: Longs, both: Longs, area: Floats, found_area: Floats) -> Floats:
+    cost = np.empty(len(row))
+    for e in range(len(row)):
+        smaller = max(min(found_area[column[e]], area[row[e]]), 1.0)
+        cost[e] = 2.0 * (1.0 - min(both[e] / smaller, 1.0))
+    return cost
 
 
 @compiled
@@ -133,66 +150,3 @@ def _prices(
             row[e] = i
             cost[e] = motion + min(4.0 * growth**2, 3.0) + min(2.0 * change**2, 2.0) + min(unseen, 3)
     return row, cost
-
-
-@compiled
-def _with_shared(
-    start: Longs, column: Longs, cost: Floats, track: Ints, area: Floats, found_area: Floats, labels: Ints,
-    label: Ints, box: Ints, before: Ints, shift: tuple[int, int], pace: int,
-) -> tuple[Longs, Floats]:  # fmt: skip
-    """Count for each edge the pixels that its track shared with its cell, and add their price.
-
-    Parameters
-    ----------
-    track
-        Labels of the edges' rows in ``before``, the tracked label image of the frame before; 0: not in it.
-    label, box
-        Labels and boxes of the edges' columns in ``labels``.
-    shift
-        ``(y, x)`` from the image before to this one.
-    pace
-        Only every so manieth line is read, and counts for all.
-    """
-    shared = np.zeros(len(column), np.int64)
-    row_of, least = _rows_of(track)
-    height, width = min(labels.shape[0], before.shape[0] + shift[0]), min(labels.shape[1], before.shape[1] + shift[1])
-    down, right = shift
-    top, left = max(down, 0), max(right, 0)
-    for j in range(len(label)):
-        mine, x0, x1 = label[j], max(box[j, 1], left), min(box[j, 3], width)
-        first = max(box[j, 0], top)
-        for y in range(first + (top - first) % pace, min(box[j, 2], height), pace):
-            then, edge = np.int32(0), -1
-            for x in range(x0, x1):
-                if labels[y, x] != mine:
-                    continue
-                was = before[y - down, x - right]
-                if was != then:
-                    then, edge = was, -1
-                    i = row_of[was - least] if 0 <= was - least < len(row_of) else -1
-                    if was > 0 and i >= 0:
-                        for e in range(start[i], start[i + 1]):
-                            if column[e] == j:
-                                edge = e
-                if edge >= 0:
-                    shared[edge] += pace
-    dearer = cost.copy()
-    for i in range(len(track)):
-        for e in range(start[i], start[i + 1]):
-            smaller = max(min(found_area[column[e]], area[i]), 1.0)
-            dearer[e] += 2.0 * (1.0 - min(shared[e] / smaller, 1.0))
-    return shared, dearer
-
-
-@compiled
-def _rows_of(track: Ints) -> tuple[Ints, int]:
-    """Return the lookup from track label, less the smallest one, to its row; -1 where none."""
-    least, most = np.int64(1 << 40), np.int64(0)
-    for i in range(len(track)):
-        if track[i] > 0:
-            least, most = min(least, track[i]), max(most, track[i])
-    lookup = np.full(max(most - least + 1, 0), -1, np.int32)
-    for i in range(len(track)):
-        if track[i] > 0:
-            lookup[track[i] - least] = i
-    return lookup, least

@@ -1,4 +1,4 @@
-"""What a look at every cell in its box tells about it."""
+"""The cells of one frame as the tracker weighs them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.divide.evidence import Daughters
+from models.track.runs import Runs, pace, scan
 from models.track.sheet import Piece
 from stream.cells import STATES, Cells, Segmentation
 from stream.errors import StageError
@@ -91,33 +92,35 @@ class Bodies:
         return replace(self, **columns)
 
 
-def bodies(
-    segmentation: Segmentation,
-    pixels: NDArray[Any],
-    typical_area_px: float | None = None,
-    vote_px: Floats | None = None,
-) -> Bodies:
-    """Measure the cells of a frame.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sizes:
+    """Centres ``(n, 2)`` px and areas ``(n,)`` px² of the cells, and the diameter of the typical one."""
+
+    centre_px: Floats
+    area_px: Floats
+    typical_px: float
+
+
+def bodies(segmentation: Segmentation, pixels: NDArray[Any]) -> Bodies:
+    """Measure the cells of a frame by itself. Raises StageError as :func:`sizes` and :func:`measured`."""
+    of = sizes(segmentation.cells)
+    return measured(segmentation, pixels, of, pace(of.typical_px))[0]
+
+
+def sizes(cells: Cells, typical_area_px: float | None = None) -> Sizes:
+    """Return the sizes of a frame's cells.
 
     Parameters
     ----------
-    pixels : (y, x)
-        The image that was segmented.
     typical_area_px
         Area of the typical cell as known from earlier frames; None: this frame's median alone.
-    vote_px
-        ``prev_centre_px`` in this frame's px; None: there was no frame before.
 
     Raises
     ------
     StageError
-        A centroid or area is not finite, or the label image does not belong to the pixels.
+        A centroid or area is not finite.
     """
-    cells, labels = segmentation.cells, segmentation.labels
-    if labels.shape != pixels.shape:
-        raise StageError(f"the label image is {labels.shape} and its frame {pixels.shape}; segment the same frame")
-    centre = cells.centroid_px.astype(np.float64)
-    area = cells.area_px.astype(np.float64)
+    centre, area = cells.centroid_px.astype(np.float64), cells.area_px.astype(np.float64)
     if not (np.isfinite(centre).all() and np.isfinite(area).all() and (area > 0).all()):
         i = int(np.argmin(np.isfinite(centre).all(axis=1) & np.isfinite(area) & (area > 0)))
         raise StageError(
@@ -129,13 +132,45 @@ def bodies(
         weight = min(len(area), 20) / 40
         typical = weight * typical + (1 - weight) * typical_area_px
     typical_px = 2 * float(np.sqrt(typical / np.pi))
-    sums = _sums(labels, cells.label, cells.bbox_px, pixels, pace(typical_px))
-    ground = _ground(labels, pixels, max(1, int(np.sqrt(pixels.size / 10_000))))
-    brightness, light = _lit(sums, ground)
-    votes = np.full_like(centre, np.nan) if vote_px is None else vote_px
+    return Sizes(centre, area, typical_px)
+
+
+def measured(
+    segmentation: Segmentation,
+    pixels: NDArray[Any],
+    of: Sizes,
+    pace: int,
+    phase: int = 0,
+    vote_px: Floats | None = None,
+) -> tuple[Bodies, Runs]:
+    """Measure the cells of a frame.
+
+    Parameters
+    ----------
+    pixels : (y, x)
+        The image that was segmented.
+    pace, phase
+        The lines of the image that are looked at.
+    vote_px
+        ``prev_centre_px`` in this frame's px; None: there was no frame before.
+
+    Raises
+    ------
+    StageError
+        The label image does not belong to the pixels.
+    """
+    cells, labels = segmentation.cells, segmentation.labels
+    if labels.shape != pixels.shape:
+        raise StageError(f"the label image is {labels.shape} and its frame {pixels.shape}; segment the same frame")
+    runs, sums = scan(labels, cells.label, pixels, pace, phase)
+    brightness, light = _lit(sums, _ground(labels, pixels, max(1, int(np.sqrt(pixels.size / 10_000)))))
+    votes = np.full_like(of.centre_px, np.nan) if vote_px is None else vote_px
     state = cells.state_prob.astype(np.float64)
     newborn, dividing = state[:, STATES.index("newborn")], state[:, STATES.index("mitosis")]
-    return Bodies(centre, area, brightness, _roundness(sums), votes, newborn, dividing, typical_px, light)
+    found = Bodies(
+        of.centre_px, of.area_px, brightness, _roundness(sums), votes, newborn, dividing, of.typical_px, light
+    )
+    return found, runs
 
 
 def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
@@ -144,11 +179,6 @@ def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
     return Daughters(
         found.centre_px[pair], found.vote_px[pair], found.area_px[pair], found.brightness[pair], found.newborn[pair]
     )
-
-
-def pace(typical_px: float) -> int:
-    """Return how many lines apart a cell may be sampled and still be crossed eight times."""
-    return int(np.clip(typical_px / 8, 1, 4))
 
 
 def compact(given: Segmentation) -> Segmentation:
@@ -168,15 +198,13 @@ def compact(given: Segmentation) -> Segmentation:
 
 
 def _piece_sums(piece: Piece, pixels: NDArray[Any], pace: int) -> Floats:
-    """Return the row of :func:`_sums` of a piece."""
+    """Return the row of :func:`models.track.runs.scan` of a piece."""
     height, width = piece.mask.shape
     light = np.ascontiguousarray(pixels[piece.y0 : piece.y0 + height, piece.x0 : piece.x0 + width])
     image, label = piece.mask.astype(np.int32), np.ones(1, np.int32)
-    box = np.array([[0, 0, height, width]], np.int32)
-    for array in (image, label, box):
-        array.flags.writeable = False  # the types compiled already
+    image.flags.writeable = label.flags.writeable = False  # the types compiled already
     light.flags.writeable = pixels.flags.writeable
-    return _sums(image, label, box, light, pace)[0]
+    return scan(image, label, light, pace)[1][0]
 
 
 @compiled
@@ -228,39 +256,3 @@ def _roundness(sums: Floats) -> Floats:
     yx = sums[:, 6] / count - y * x
     middle, swing = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
     return np.sqrt(np.maximum(middle - swing, 0) / np.maximum(middle + swing, 1e-9))
-
-
-@compiled
-def _sums(
-    labels: NDArray[np.int32], label: NDArray[np.int32], box: NDArray[np.int32], pixels: NDArray[Any], pace: int
-) -> Floats:
-    """Sum 1, value, y, x, yy, xx, yx over each cell within its box, on every so manieth line.
-
-    Works by runs of equal labels along x. Coordinates count from the box's corner, so that the squares stay small.
-    """
-    sums = np.zeros((len(label), 7))
-    height, width = labels.shape
-    for k in range(len(label)):
-        y0, x0, y1, x1 = max(box[k, 0], 0), max(box[k, 1], 0), min(box[k, 2], height), min(box[k, 3], width)
-        mine, one = label[k], sums[k]
-        for y in range(y0 + (-y0) % pace, y1, pace):
-            x = x0
-            while x < x1:
-                if labels[y, x] != mine:
-                    x += 1
-                    continue
-                first, value = x, np.int64(0)
-                while x < x1 and labels[y, x] == mine:
-                    value += pixels[y, x]
-                    x += 1
-                count, dy, low = float(x - first), float(y - y0), float(first - x0)
-                high = low + count - 1
-                across = count * (low + high) / 2
-                one[0] += count
-                one[1] += value
-                one[2] += dy * count
-                one[3] += across
-                one[4] += dy * dy * count
-                one[5] += (high * (high + 1) * (2 * high + 1) - (low - 1) * low * (2 * low - 1)) / 6
-                one[6] += dy * across
-    return sums

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.divide.evidence import DEPTH
+from models.track.runs import Runs
 from stream.errors import StageError
 from stream.frame import Frame
 
@@ -89,11 +89,12 @@ class Memory:
     """The field's smoothed drift ``(x, y)`` per frame, jumps left out."""
     rows: Rows = field(default_factory=lambda: np.zeros(0, ROW))
     view: View | None = None
-    labels: NDArray[np.int32] | None = None
+    runs: Runs | None = None
+    """Of the label image that went out, by track."""
 
     def save(self) -> bytes:
         """Return the state as bytes."""
-        view, labels = self.view, self.labels
+        view, runs = self.view, self.runs
         packed: bytes = msgpack.packb(
             {
                 "schema": SCHEMA,
@@ -106,7 +107,7 @@ class Memory:
                 "drift_um": self.drift_um,
                 "rows": self.rows.tobytes(),
                 "view": None if view is None else [view.affine_um.tobytes(), view.origin_um.tobytes(), *view.shape],
-                "labels": None if labels is None else zlib.compress(np.ascontiguousarray(labels).tobytes(), 1),
+                "runs": None if runs is None else runs.packed(),
             }
         )
         return packed
@@ -125,9 +126,7 @@ class Memory:
             if said["view"] is not None:
                 affine, origin, height, width = said["view"]
                 memory.view = View(np.frombuffer(affine).reshape(2, 2), np.frombuffer(origin), (height, width))
-                if said["labels"] is not None:
-                    flat = np.frombuffer(zlib.decompress(said["labels"]), np.int32)
-                    memory.labels = flat.reshape(height, width)
-        except (ValueError, KeyError, TypeError, msgpack.UnpackException, zlib.error) as error:
+                memory.runs = None if said["runs"] is None else Runs.unpacked(said["runs"])
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
             raise StageError(f"not a tracker's state: {error}") from error
         return memory

@@ -78,7 +78,11 @@ def write(
         for k in range(DEPTH - 1, 0, -1):
             one.places[k, 0], one.places[k, 1] = one.places[k - 1, 0], one.places[k - 1, 1]
             one.area[k], one.brightness[k] = one.area[k - 1], one.brightness[k - 1]
-            one.roundness[k], one.newborn[k], one.dividing[k] = one.roundness[k - 1], one.newborn[k - 1], one.dividing[k - 1]
+            one.roundness[k], one.newborn[k], one.dividing[k] = (
+                one.roundness[k - 1],
+                one.newborn[k - 1],
+                one.dividing[k - 1],
+            )
         one.places[0, 0], one.places[0, 1] = at_x, at_y
         one.area[0], one.brightness[0], one.roundness[0] = area_px[j] * scale_um2, brightness[j], roundness[j]
         one.newborn[0], one.dividing[0] = new[j], dividing[j]
