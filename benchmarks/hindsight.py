@@ -1,0 +1,150 @@
+"""The best lineage in hindsight: the same masks, prices and hypotheses, solved for the whole movie at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from benchmarks.followers import Lineage
+from models.divide.evidence import likelihood
+from models.track.assignment import AssignmentTracker, Linked, mothers_of
+from models.track.links import MISS
+from models.track.measure import Bodies, daughters
+from models.track.memory import Rows, View
+from models.track.splits import Split, hypotheses
+from stream.stages import Segmented, Tracked
+
+ALONE = MISS / 2
+"""Price of a cell that comes from nowhere, and of one that goes nowhere."""
+PER_LOGIT = 2.0
+"""What a division's logit is worth; one of even odds costs as much as a good link and a cell from nowhere."""
+LONGEST_S = 120.0
+
+Node = tuple[int, int]
+"""A cell: frame (counted from 0) and label in the masks that went out."""
+
+
+@dataclass(slots=True)
+class Weighed:
+    """What the causal tracker weighed in one frame, by track before and by cell after."""
+
+    linked: Linked
+    track: Any
+    missed: Any
+    row: Any
+    one: Any
+    two: Any
+    p: Any
+
+
+@dataclass(slots=True)
+class Problem:
+    """Links ``(from, to)`` with their prices, divisions ``(mother, daughter, daughter)`` with theirs."""
+
+    nodes: list[Node] = field(default_factory=list)
+    links: dict[tuple[Node, Node], float] = field(default_factory=dict)
+    divisions: dict[tuple[Node, Node, Node], float] = field(default_factory=dict)
+
+
+class Watched(AssignmentTracker):
+    """The tracker, and what it weighed in its last step."""
+
+    weighed: Weighed | None = None
+
+    def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
+        mothers, found = mothers_of(rows, view, scale_um2, linked.drift), linked.found
+        row, one, two = hypotheses(mothers, found, linked.links, linked.cell_of)
+        p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px) if len(row) else np.zeros(0)
+        self.weighed = Weighed(linked, rows["id"].copy(), rows["missed"].copy(), row, one, two, p)
+        return super()._divided(rows, view, scale_um2, linked)
+
+
+def in_hindsight(shots: Sequence[Segmented]) -> tuple[list[Tracked], Lineage]:
+    """Return the masks of the causal tracker, and the cheapest lineage of their cells over the whole movie."""
+    tracker, problem, shown = Watched({}), Problem(), []
+    last: dict[int, Node] = {}
+    for number, shot in enumerate(shots):
+        tracked = tracker.step(shot)
+        assert tracker.weighed is not None
+        _pose(problem, tracker.weighed, tracked, number, last)
+        labels = tracked.segmentation.cells.label.tolist()
+        problem.nodes += [(number, label) for label in labels]
+        last.update({label: (number, label) for label in labels})
+        shown.append(tracked)
+    return shown, _lineage(problem, *_solve(problem), shown)
+
+
+def _pose(problem: Problem, weighed: Weighed, tracked: Tracked, number: int, last: dict[int, Node]) -> None:
+    """Add a frame's links and divisions to the problem."""
+    assert isinstance(tracked.measured, Bodies)
+    centres = tracked.measured.centre_px
+    label_at = dict(zip(map(tuple, centres.tolist()), tracked.segmentation.cells.label.tolist(), strict=True))
+    to = [(number, label_at[tuple(place)]) for place in weighed.linked.found.centre_px.tolist()]
+    made = weighed.linked.links
+    for row, column, cost in zip(made.row.tolist(), made.column.tolist(), made.cost.tolist(), strict=True):
+        start = last.get(int(weighed.track[row]))
+        if start is not None and cost < MISS:
+            key = (start, to[column])
+            problem.links[key] = min(cost, problem.links.get(key, np.inf))
+    for row, one, two, p in zip(weighed.row.tolist(), weighed.one, weighed.two, weighed.p.tolist(), strict=True):
+        start = last.get(int(weighed.track[row]))
+        if start is not None and p > 0.05 and start[0] == number - 1:
+            odds = float(np.log(p) - np.log1p(-min(p, 1 - 1e-6)))
+            problem.divisions[start, to[int(one)], to[int(two)]] = ALONE + 1.0 - PER_LOGIT * odds
+
+
+def _solve(problem: Problem) -> tuple[list[tuple[Node, Node]], list[tuple[Node, Node, Node]]]:
+    """Choose links and divisions so that every cell has at most one past and one future."""
+    place = {node: i for i, node in enumerate(problem.nodes)}
+    n, links, divisions = len(place), list(problem.links), list(problem.divisions)
+    rows, columns = [], []
+    for k, (a, b) in enumerate(links):
+        rows += [place[a], n + place[b]]
+        columns += [k, k]
+    for k, (mother, one, two) in enumerate(divisions, start=len(links)):
+        rows += [place[mother], n + place[one], n + place[two]]
+        columns += [k, k, k]
+    gain = [problem.links[one] - 2 * ALONE for one in links]
+    gain += [problem.divisions[one] - 3 * ALONE for one in divisions]
+    matrix = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(2 * n, len(gain)))
+    found = milp(
+        np.array(gain),
+        integrality=np.ones(len(gain)),
+        bounds=Bounds(0, 1),
+        constraints=LinearConstraint(matrix, -np.inf, 1),
+        options={"time_limit": LONGEST_S, "mip_rel_gap": 1e-4},
+    )
+    taken = found.x > 0.5
+    return [one for one, yes in zip(links, taken, strict=False) if yes], [
+        one for one, yes in zip(divisions, taken[len(links) :], strict=True) if yes
+    ]
+
+
+def _lineage(
+    problem: Problem,
+    links: list[tuple[Node, Node]],
+    divisions: list[tuple[Node, Node, Node]],
+    shown: Sequence[Tracked],
+) -> Lineage:
+    before = {b: a for a, b in links}
+    mother_of = {one: mother for mother, *pair in divisions for one in pair}
+    id_of: dict[Node, int] = {}
+    parent: dict[int, int] = {}
+    by_frame: dict[int, list[int]] = defaultdict(list)
+    next_id = 0
+    for node in problem.nodes:  # in the order of time
+        if node in before:
+            id_of[node] = id_of[before[node]]
+        else:
+            next_id += 1
+            id_of[node] = next_id
+        if node in mother_of:
+            parent[id_of[node]] = id_of[mother_of[node]]
+        by_frame[node[0]].append(id_of[node])
+    return Lineage([np.array(by_frame[number], np.int64) for number in range(len(shown))], parent)
