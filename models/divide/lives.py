@@ -35,8 +35,8 @@ class LifeOptions(DivideOptions):
 
     mitosis: bool = True
     """Announce cells that look like dividing."""
-    mitosis_at: float = Field(default=0.3, gt=0, lt=1)
-    """Probability from which a cell is announced."""
+    mitosis_at: float = Field(default=0.2, gt=0, lt=1)
+    """Probability from which a cell is announced; a policy may ask for more by the event's confidence."""
     death: bool = True
     """Tell of cells that vanish inside the field; only where nuclei in fluorescence are shown."""
     exit: bool = True

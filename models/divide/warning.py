@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from models.divide.history import History
-from models.divide.signs import WITHIN, Kind, coming
+from models.divide.signs import WITHIN, Floats, Kind, coming
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
 from stream.event import Event
 
 REST_FRAMES = 2 * WITHIN
-"""Frames after a retracted warning in which the same cell is not announced again."""
+"""Frames after a retracted warning in which the same cell is not announced again, unless it is :data:`SURER`."""
 CALMED = 0.5
 """Nor before its probability fell below this share of the threshold."""
+SURER = 0.5
+"""A cell of which no more than this share of the first doubt is left was announced too early: it is announced again."""
 EARLY = 0.5
 """Frames by which the time of a warning may be up early: stamps of a steady camera jitter."""
 
@@ -34,9 +36,11 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Resting:
-    """A cell after a retracted warning: until which frame it rests, and whether it has calmed down since."""
+    """A cell after a retracted warning: until which frame it rests unless it is more probable than ``surer``, and
+    whether it has calmed down since."""
 
     until: int
+    surer: float
     calmed: bool = False
 
 
@@ -51,10 +55,13 @@ class Warnings:
     ----------
     threshold
         Probability from which a cell is announced.
+    probability
+        How probable it is that each track of a history divides soon, ``(n,)``.
     """
 
-    def __init__(self, threshold: float) -> None:
+    def __init__(self, threshold: float, probability: Callable[[History, Kind], Floats] = coming) -> None:
         self._threshold = threshold
+        self._probability = probability
         self._warned: dict[int, Warned] = {}
         self._resting: dict[int, Resting] = {}
         self._before: tuple[int, float] | None = None
@@ -71,8 +78,8 @@ class Warnings:
         """
         pace_s = self._pace_s(now)
         current = history[history["last"] == now.number]
-        p = dict(zip(current["id"].tolist(), coming(current, kind).tolist(), strict=True))
-        events = self._end(history, divisions, p, now)
+        p = dict(zip(current["id"].tolist(), self._probability(current, kind).tolist(), strict=True))
+        events = self._end(history, divisions, now)
         self._rest(history, p, now)
         for track_id, probability in p.items():
             if probability < self._threshold or track_id in self._warned or track_id in self._resting:
@@ -99,7 +106,7 @@ class Warnings:
     def packed(self) -> list[Any]:
         """Return the state for msgpack."""
         warned = [[packed(one.event), one.due_s, one.division] for one in self._warned.values()]
-        resting = [[track_id, one.until, one.calmed] for track_id, one in self._resting.items()]
+        resting = [[track_id, one.until, one.surer, one.calmed] for track_id, one in self._resting.items()]
         return [warned, resting, self._before]
 
     def take_up(self, said: Any) -> None:
@@ -107,7 +114,7 @@ class Warnings:
         warned, resting, before = said
         open_ones = [Warned(unpacked(event), due_s, division) for event, due_s, division in warned]
         self._warned = {one.event.parent_id: one for one in open_ones}
-        self._resting = {track_id: Resting(until, calmed) for track_id, until, calmed in resting}
+        self._resting = {track_id: Resting(*rest) for track_id, *rest in resting}
         self._before = before
 
     def _pace_s(self, now: Now) -> float:
@@ -117,7 +124,7 @@ class Warnings:
             return 0.0
         return max(0.0, now.elapsed_s - before[1]) / (now.number - before[0])
 
-    def _end(self, history: History, divisions: Sequence[Event], p: dict[int, float], now: Now) -> list[Event]:
+    def _end(self, history: History, divisions: Sequence[Event], now: Now) -> list[Event]:
         born = {event.parent_id: event.event_id for event in divisions if event.status == "provisional"}
         words = {event.event_id: event for event in divisions if event.status != "provisional"}
         events, still = [], {}
@@ -133,7 +140,8 @@ class Warnings:
                 continue
             elif alive:
                 events.append(ended(one.event, "retracted", 0.0, "not_divided", now))
-                self._resting[track_id] = Resting(now.number + REST_FRAMES)
+                surer = 1 - SURER * (1 - one.event.confidence)
+                self._resting[track_id] = Resting(now.number + REST_FRAMES, surer)
             else:
                 events.append(ended(one.event, "retracted", 0.0, "track_lost", now))
         self._warned = still
@@ -144,10 +152,11 @@ class Warnings:
 
     def _rest(self, history: History, p: dict[int, float], now: Now) -> None:
         """Let rested cells be announced again, and forget those that are gone."""
-        awake = {}
+        still = {}
         for track_id, one in self._resting.items():
-            calmed = one.calmed or p.get(track_id, 1.0) < CALMED * self._threshold
-            rested = calmed and now.number >= one.until
+            p_now = p.get(track_id, one.surer)  # unseen now: neither calm nor surer
+            calmed = one.calmed or p_now < CALMED * self._threshold
+            rested = (calmed and now.number >= one.until) or p_now > one.surer
             if not rested and row_of(history, track_id) is not None:
-                awake[track_id] = Resting(one.until, calmed)
-        self._resting = awake
+                still[track_id] = replace(one, calmed=calmed)
+        self._resting = still

@@ -29,7 +29,7 @@ from stream.score.overlap import Overlap
 LONGEST_S = 30 * 60.0
 """The longest interval between frames that shows most cells before they split."""
 FIGURES = ("announced", "precision", "false_per_1000", "lead_frames", "ece", "brier", "curve")
-CURVE_POINTS = 21
+CURVE_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +141,5 @@ def _curve(
 ) -> list[dict[str, Any]]:
     """Return the rates over the least confidence that somebody asks for, from what was said at all to 1."""
     lowest = float(stated.min()) if len(stated) else 1.0
-    asked = [lowest, *(float(v) for v in np.linspace(0, 1, CURVE_POINTS) if v > lowest)]
+    asked = [lowest, *(k / CURVE_STEPS for k in range(1, CURVE_STEPS + 1) if k / CURVE_STEPS > lowest)]
     return [{"confidence": round(v, 6), **_rates(stated, came_true, truths, cells, v)} for v in asked]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from feedback_cases import event
 
-from stream.command import MoveStage, Recentre, SetExposure
+from stream.command import MoveStage, Recentre, SetExposure, SetInterval
 from stream.errors import ConfigError, PolicyError
 from stream.event import Event
 from stream.feedback.rules import RulesPolicy
@@ -183,7 +183,7 @@ def test_a_missing_and_a_torn_file_are_named(tmp_path: Path) -> None:
         RulesPolicy.read(tmp_path / "torn.toml")
 
 
-@pytest.mark.parametrize("name", ["catch_division", "spare_the_light"])
+@pytest.mark.parametrize("name", ["catch_division", "spare_the_light", "before_the_split"])
 def test_deciding_is_pure(name: str) -> None:
     """The same state and event give the same answer, and neither is changed."""
     the = RulesPolicy.read(EXAMPLES / f"{name}.toml")
@@ -216,3 +216,20 @@ def test_spare_the_light_slows_and_dims_a_crowded_field() -> None:
     answers = run(the, event(), event(cell_count=300, at_s=1.0), event(cell_count=300, at_s=2.0))
     assert answers == [[], ["set_interval", "set_light"], []]
     assert all(isinstance(wish, Wish) for wish in the.decide(the.start(), event(cell_count=300))[1])
+
+
+def test_before_the_split_is_fast_while_a_division_is_expected() -> None:
+    the = RulesPolicy.read(EXAMPLES / "before_the_split.toml")
+    state, asked = the.start(), []
+    for status, parent in [("provisional", 1), ("provisional", 2), ("confirmed", 1), ("retracted", 2)]:
+        state, wishes = the.decide(state, event(status, kind="mitosis", parent=parent))
+        asked.append([wish.action.interval_ms for wish in wishes if isinstance(wish.action, SetInterval)])
+    assert asked == [[100.0], [100.0], [], [500.0]]
+
+
+@pytest.mark.parametrize("name", ["catch_division", "spare_the_light"])
+@pytest.mark.parametrize("kind", ["mitosis", "death", "exit"])
+def test_a_policy_for_divisions_does_not_react_to_anything_else(name: str, kind: str) -> None:
+    the = RulesPolicy.read(EXAMPLES / f"{name}.toml")
+    others = [event(status, kind=kind, cell_count=400) for status in ("provisional", "confirmed", "retracted")]
+    assert run(the, *others) == [[], [], []]

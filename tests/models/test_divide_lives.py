@@ -79,7 +79,7 @@ def test_a_warning_names_its_cell_and_says_when():
     assert first.parent_yx_px == pytest.approx((90, 90), abs=0.5)
     assert first.position_um == pytest.approx((-4.75, -4.75), abs=0.25)
     assert first.emitted_frame < division.frame
-    assert 0.3 <= first.confidence <= 1
+    assert 0.2 <= first.confidence <= 1
     assert first.cell_count == 9
     assert first.ref is not None
     assert first.ref.frame == 6
@@ -92,6 +92,16 @@ def test_one_cell_is_not_announced_again_and_again():
     said = [event.frame for event in twice if event.kind == "mitosis" and event.status == "provisional"]
     assert len(said) == 2
     assert said[1] - said[0] > REST_FRAMES
+
+
+def test_a_cell_that_was_announced_too_early_is_announced_again_once_it_is_surer():
+    doubtful, sure = [Disc(90, 90, 7.6, 1.3)], ACTS["c"]
+    acts = [*(ACTS["m"] for _ in range(6)), *(doubtful for _ in range(4)), sure, sure, ACTS["p"], ACTS["p"]]
+    events, _ = run([shot(t, [*OTHERS, *act]) for t, act in enumerate(acts)])
+    first, back, again, *_ = (event for event in events if event.kind == "mitosis")
+    assert (first.status, first.frame, back.status, back.reason) == ("provisional", 6, "retracted", "not_divided")
+    assert (again.status, again.frame) == ("provisional", 10)
+    assert 1 - again.confidence < (1 - first.confidence) / 2
 
 
 def test_a_microscope_that_speeds_up_does_not_end_the_warning_early():
