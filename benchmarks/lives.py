@@ -94,7 +94,7 @@ def cells_of(lives: Lives) -> Cells:
     know.
     """
     splits = {one.mother: one.frame for one in divisions_of(lives.truth.rows)}
-    past, last = history.begin(), lives.tracked[-1].moment.frame.frame
+    past, last, within = history.begin(), lives.tracked[-1].moment.frame.frame, WITHIN[lives.kind]
     signs: list[Floats] = []
     true: list[bool] = []
     across: list[float] = []
@@ -103,13 +103,13 @@ def cells_of(lives: Lives) -> Cells:
         past = history.remember(past, tracked, measured(tracked))
         matches = lives.overlaps[frame.frame].matches()
         current = past[past["last"] == frame.frame]
-        if frame.frame > last - WITHIN:
+        if frame.frame > last - within:
             break
         for row, columns in zip(current, told(current), strict=True):
             cell = matches.get(int(row["id"]), 0)
             if cell or row["edge"] > AT_EDGE:
                 signs.append(columns)
-                true.append(1 <= splits.get(cell, last + 9**9) - frame.frame <= WITHIN)
+                true.append(1 <= splits.get(cell, last + 9**9) - frame.frame <= within)
                 across.append(float(row["yx_px"][1]) / frame.pixels.shape[1])
     return Cells(np.array(signs), np.array(true, np.bool_), np.array(across))
 

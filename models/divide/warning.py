@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,11 @@ from models.divide.signs import WITHIN, Floats, Kind, coming
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
 from stream.event import Event
 
-REST_FRAMES = 2 * WITHIN
-"""Frames after a retracted warning in which the same cell is not announced again, unless it is :data:`SURER`."""
+FROM: Mapping[Kind, float] = {"nuclei": 0.2, "phase": 0.3}
+"""Probability from which a cell is announced: about five false alarms for 1,000 cells in a frame."""
+REST = 2
+"""So many times a warning's frames must pass after it was retracted before its cell is announced again, unless it is
+:data:`SURER`."""
 CALMED = 0.5
 """Nor before its probability fell below this share of the threshold."""
 SURER = 0.5
@@ -25,11 +28,13 @@ EARLY = 0.5
 class Warned:
     """An announcement that has not ended.
 
-    ``due_s`` is the run's time until which it holds at least: the frames of the pace at which it was said, so that a
-    microscope that speeds up because of it does not end it. ``division`` is the event of the cell's division.
+    ``within`` counts the frames that it was said for, ``due_s`` is the run's time until which it holds at least: these
+    frames at the pace at which it was said, so that a microscope that speeds up because of it does not end it.
+    ``division`` is the event of the cell's division.
     """
 
     event: Event
+    within: int
     due_s: float
     division: str = ""
 
@@ -54,12 +59,12 @@ class Warnings:
     Parameters
     ----------
     threshold
-        Probability from which a cell is announced.
+        Probability from which a cell is announced; None: :data:`FROM`.
     probability
         How probable it is that each track of a history divides soon, ``(n,)``.
     """
 
-    def __init__(self, threshold: float, probability: Callable[[History, Kind], Floats] = coming) -> None:
+    def __init__(self, threshold: float | None, probability: Callable[[History, Kind], Floats] = coming) -> None:
         self._threshold = threshold
         self._probability = probability
         self._warned: dict[int, Warned] = {}
@@ -80,14 +85,16 @@ class Warnings:
         current = history[history["last"] == now.number]
         p = dict(zip(current["id"].tolist(), self._probability(current, kind).tolist(), strict=True))
         events = self._end(history, divisions, now)
-        self._rest(history, p, now)
+        threshold = FROM[kind] if self._threshold is None else self._threshold
+        self._rest(history, p, CALMED * threshold, now)
         for track_id, probability in p.items():
-            if probability < self._threshold or track_id in self._warned or track_id in self._resting:
+            if probability < threshold or track_id in self._warned or track_id in self._resting:
                 continue
             cell = row_of(history, track_id)
-            reason = f"division_within_{WITHIN}_frames"
+            within = WITHIN[kind]
+            reason = f"division_within_{within}_frames"
             event = provisional("mitosis", cell, now.number, probability, reason, now)
-            self._warned[track_id] = Warned(event, now.elapsed_s + (WITHIN - EARLY) * pace_s)
+            self._warned[track_id] = Warned(event, within, now.elapsed_s + (within - EARLY) * pace_s)
             events.append(event)
         return events
 
@@ -105,14 +112,14 @@ class Warnings:
 
     def packed(self) -> list[Any]:
         """Return the state for msgpack."""
-        warned = [[packed(one.event), one.due_s, one.division] for one in self._warned.values()]
+        warned = [[packed(one.event), one.within, one.due_s, one.division] for one in self._warned.values()]
         resting = [[track_id, one.until, one.surer, one.calmed] for track_id, one in self._resting.items()]
         return [warned, resting, self._before]
 
     def take_up(self, said: Any) -> None:
         """Read what :meth:`packed` returned, from msgpack with tuples. Raises ValueError, KeyError or TypeError."""
         warned, resting, before = said
-        open_ones = [Warned(unpacked(event), due_s, division) for event, due_s, division in warned]
+        open_ones = [Warned(unpacked(event), *rest) for event, *rest in warned]
         self._warned = {one.event.parent_id: one for one in open_ones}
         self._resting = {track_id: Resting(*rest) for track_id, *rest in resting}
         self._before = before
@@ -141,21 +148,21 @@ class Warnings:
             elif alive:
                 events.append(ended(one.event, "retracted", 0.0, "not_divided", now))
                 surer = 1 - SURER * (1 - one.event.confidence)
-                self._resting[track_id] = Resting(now.number + REST_FRAMES, surer)
+                self._resting[track_id] = Resting(now.number + REST * one.within, surer)
             else:
                 events.append(ended(one.event, "retracted", 0.0, "track_lost", now))
         self._warned = still
         return events
 
     def _is_over(self, one: Warned, now: Now) -> bool:
-        return now.number - one.event.frame >= WITHIN and now.elapsed_s >= one.due_s
+        return now.number - one.event.frame >= one.within and now.elapsed_s >= one.due_s
 
-    def _rest(self, history: History, p: dict[int, float], now: Now) -> None:
+    def _rest(self, history: History, p: Mapping[int, float], calm: float, now: Now) -> None:
         """Let rested cells be announced again, and forget those that are gone."""
         still = {}
         for track_id, one in self._resting.items():
             p_now = p.get(track_id, one.surer)  # unseen now: neither calm nor surer
-            calmed = one.calmed or p_now < CALMED * self._threshold
+            calmed = one.calmed or p_now < calm
             rested = (calmed and now.number >= one.until) or p_now > one.surer
             if not rested and row_of(history, track_id) is not None:
                 still[track_id] = replace(one, calmed=calmed)

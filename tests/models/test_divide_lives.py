@@ -5,14 +5,16 @@ import pytest
 from track_scene import Disc, grid, shot
 
 from models.divide import history
-from models.divide.lives import LifeDivider
+from models.divide.lives import LifeDivider, kind_of
 from models.divide.rule import RuleDivider
-from models.divide.signs import WITHIN, coming
-from models.divide.warning import REST_FRAMES
+from models.divide.signs import WITHIN as BY_KIND
+from models.divide.signs import coming
+from models.divide.warning import REST
 from models.track.assignment import AssignmentTracker
 from stream.errors import ConfigError, StageError
 from stream.event import event_id
 
+WITHIN = BY_KIND["nuclei"]
 OTHERS = [disc for disc in grid() if (disc.y, disc.x) != (90, 90)]
 ACTS = {
     "m": [Disc(90, 90, 10)],
@@ -88,10 +90,10 @@ def test_a_warning_names_its_cell_and_says_when():
 def test_one_cell_is_not_announced_again_and_again():
     still, _ = run(movie("mmmmmm" + "c" * 20))
     assert len(words(still, "mitosis")) == 2  # said and taken back, never again: it did not calm down
-    twice, _ = run(movie("mmmmmm" + "ccccc" + "m" * REST_FRAMES * 2 + "cc"))
+    twice, _ = run(movie("mmmmmm" + "ccccc" + "m" * REST * WITHIN * 2 + "cc"))
     said = [event.frame for event in twice if event.kind == "mitosis" and event.status == "provisional"]
     assert len(said) == 2
-    assert said[1] - said[0] > REST_FRAMES
+    assert said[1] - said[0] > REST * WITHIN
 
 
 def test_a_cell_that_was_announced_too_early_is_announced_again_once_it_is_surer():
@@ -228,6 +230,13 @@ def test_foreign_state_and_options_are_refused():
         LifeDivider({}).load(b"\x81\xa6schema\x63")
     with pytest.raises(ConfigError, match="mitosis_at"):
         LifeDivider({"mitosis_att": 0.4})
+
+
+@pytest.mark.parametrize(("light", "kind"), [(1.0, "nuclei"), (-0.2, "phase")])
+def test_cells_that_are_darker_than_their_ground_are_not_taken_for_nuclei(light, kind):
+    one = shot(0, [replace(disc, light=light) for disc in grid()])
+    tracked = AssignmentTracker({}).step(one)
+    assert kind_of(tracked, tracked.measured) == kind
 
 
 def one_cell(**changed):
