@@ -1,7 +1,9 @@
-"""What the tracker and the division rule cost per frame: ``python -m benchmarks.track``.
+"""What the tracker and the divider cost per frame: ``python -m benchmarks.track [--soak N]``.
 
-Cells of a random walk on a crowded field, some of which divide. Times are compared with the limits of the design and
-with a dense ``scipy.optimize.linear_sum_assignment`` of as many cells, in the same run.
+Cells of a random walk on a crowded field, some of which divide. Times are those of one core (of the thread, so that
+other programs on the machine count little), compared with the limits of the design and with a dense
+``scipy.optimize.linear_sum_assignment`` of as many cells in the same run. ``--soak`` follows 300 cells and then 4,000
+for N frames: the time per frame and the memory at the end against those at the start.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from models.divide.rule import RuleDivider
 from models.track.assignment import AssignmentTracker
-from stream.cells import Segmentation, make_cells
+from stream.cells import Cells, Segmentation, make_cells
 from stream.frame import Frame
 from stream.stages import Moment, Segmented
 
@@ -65,9 +69,9 @@ def dense_ms(count: int) -> float:
     """Time a dense assignment of as many cells."""
     points = np.random.default_rng(0).random((2, count, 2))
     cost = np.hypot(*(points[0][:, None] - points[1]).transpose(2, 0, 1))
-    begin = time.perf_counter_ns()
+    begin = time.thread_time_ns()
     linear_sum_assignment(cost)
-    return (time.perf_counter_ns() - begin) / 1e6
+    return (time.thread_time_ns() - begin) / 1e6
 
 
 def measure(count: int, side: int, limit_ms: float, frames: int) -> dict[str, float]:
@@ -75,17 +79,18 @@ def measure(count: int, side: int, limit_ms: float, frames: int) -> dict[str, fl
     tracker, divider = AssignmentTracker({}), RuleDivider({})
     track, divide = [], []
     for one in movie(count, side, frames):
-        begin = time.perf_counter_ns()
+        begin = time.thread_time_ns()
         tracked = tracker.step(one)
-        middle = time.perf_counter_ns()
+        middle = time.thread_time_ns()
         divider.step(tracked)
         track.append((middle - begin) / 1e6)
-        divide.append((time.perf_counter_ns() - middle) / 1e6)
+        divide.append((time.thread_time_ns() - middle) / 1e6)
     dense = dense_ms(count)
     p50 = float(np.median(track[3:]))
     return {
         "cells": count,
         "side_px": side,
+        "track_ms_least": min(track[3:]),
         "track_ms_p50": p50,
         "track_ms_p95": float(np.percentile(track[3:], 95)),
         "divide_ms_p50": float(np.median(divide[3:])),
@@ -96,17 +101,75 @@ def measure(count: int, side: int, limit_ms: float, frames: int) -> dict[str, fl
     }
 
 
+def soak(count: int, side: int, frames: int) -> dict[str, float]:
+    """Follow cells that wander about their places, some of which come and go, and say whether anything grows.
+
+    The cells of a few frames are shown again and again, there and back; each time others are left out, so that tracks
+    end and begin all the time.
+    """
+    shots = movie(count, side, 12)
+    rng, tracker, divider = np.random.default_rng(0), AssignmentTracker({}), RuleDivider({})
+    spent, memory_mb, state_kb = [], [], []
+    for number in range(frames):
+        at = number % (2 * len(shots) - 2)
+        shown = _renumbered(shots[min(at, 2 * len(shots) - 2 - at)], number, rng)
+        begin = time.thread_time_ns()
+        divider.step(tracker.step(shown))
+        spent.append((time.thread_time_ns() - begin) / 1e6)
+        if number % max(1, frames // 20) == 0:
+            memory_mb.append(resident_mb())
+            state_kb.append((len(tracker.save()) + len(divider.save())) / 1024)
+    tenth = max(1, frames // 10)
+    early, late = spent[tenth : 2 * tenth], spent[-tenth:]
+    return {
+        "cells": count,
+        "frames": frames,
+        "ms_p50_early": float(np.median(early)),
+        "ms_p50_late": float(np.median(late)),
+        "ms_p99_late": float(np.percentile(late, 99)),
+        "memory_mb_early": memory_mb[len(memory_mb) // 10 + 1],
+        "memory_mb_late": memory_mb[-1],
+        "state_kb_early": state_kb[len(state_kb) // 10 + 1],
+        "state_kb_late": state_kb[-1],
+    }
+
+
+def _renumbered(shot: Segmented, number: int, rng: np.random.Generator) -> Segmented:
+    """Return a shot as frame ``number``, one in two hundred of its cells left out."""
+    cells = shot.segmentation.cells
+    kept = rng.random(len(cells)) > 0.005
+    labels = np.where(np.isin(shot.segmentation.labels, cells.label[kept]), shot.segmentation.labels, 0)
+    columns = {column.name: getattr(cells, column.name)[kept] for column in fields(Cells)}
+    frame = replace(shot.moment.frame, seq=number, frame=number)
+    return Segmented(Moment(frame, elapsed_s=float(number)), Segmentation(labels, Cells(**columns)))
+
+
+def resident_mb() -> float:
+    """Return the memory that this process holds now (Linux), or at its most (elsewhere)."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Print one line for each size, and with ``--json`` one object last."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--soak", type=int, metavar="N", help="follow cells for N frames instead (a tenth of it 4,000)")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    results = [measure(*case, asked.frames) for case in CASES]
+    if asked.soak:
+        results = [soak(300, 512, asked.soak), soak(4000, 2048, max(40, asked.soak // 10))]
+    else:
+        results = [measure(*case, asked.frames) for case in CASES]
     for one in results:
         print("  ".join(f"{name} {value:.4g}" for name, value in one.items()))
     if asked.json:
-        print(json.dumps({"track": results}))
+        print(json.dumps({"soak" if asked.soak else "track": results}))
 
 
 if __name__ == "__main__":

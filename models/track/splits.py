@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.divide.evidence import Mothers, likelihood
 from models.track.links import Links
 from models.track.matching import near
@@ -57,55 +58,76 @@ def hypotheses(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs) -> 
     Every unexpected cell is paired with every track near it and that track's own cell, or another unexpected one. Cells
     that say that they come from the same track's last place are paired whoever goes on in them.
     """
-    both = zip(_unexpected(made, cell_of, len(found)), _voted(mothers, found), strict=True)
-    row, one, two = (np.concatenate(parts) for parts in both)
-    triples = np.stack([row, np.minimum(one, two), np.maximum(one, two)], axis=1)
-    _, first = np.unique(triples, axis=0, return_index=True)
-    return row[first], one[first], two[first]
+    last = np.ascontiguousarray(mothers.places_px[:, 0])
+    made_of = np.concatenate(
+        [
+            _unexpected(made.start, made.column, cell_of, len(found)),
+            _voted(found.vote_px, last, FALLS_INTO * found.typical_px),
+        ]
+    )
+    low, high = made_of[:, 1:].min(axis=1), made_of[:, 1:].max(axis=1)
+    _, first = np.unique((made_of[:, 0] * len(found) + low) * len(found) + high, return_index=True)
+    row, one, two = made_of[first].T
+    return row, one, two
 
 
-def _unexpected(made: Links, cell_of: Longs, cells: int) -> tuple[Longs, Longs, Longs]:
+@compiled
+def _unexpected(start: Longs, column: Longs, cell_of: Longs, cells: int) -> Longs:
+    """Return ``(row, one, two)`` for pairs of which one cell at least has no track, ``(n, 3)``."""
     taken = np.zeros(cells, np.bool_)
-    taken[cell_of[cell_of >= 0]] = True
-    free = ~taken[made.column]
-    rows, ones, twos = [], [], []
-    for i in np.unique(made.row[free]):
-        reached = made.column[made.start[i] : made.start[i + 1]]
-        new = reached[~taken[reached]]
-        if cell_of[i] >= 0:
-            rows += [i] * len(new)
-            ones += [cell_of[i]] * len(new)
-            twos += list(new)
-        else:
-            for k, j in enumerate(new):
-                rows += [i] * (len(new) - k - 1)
-                ones += [j] * (len(new) - k - 1)
-                twos += list(new[k + 1 :])
-    return np.array(rows, np.int64), np.array(ones, np.int64), np.array(twos, np.int64)
+    for j in cell_of:
+        if j >= 0:
+            taken[j] = True
+    made = [(0, 0, 0)]
+    for i in range(len(start) - 1):
+        for e in range(start[i], start[i + 1]):
+            if taken[column[e]]:
+                continue
+            if cell_of[i] >= 0:
+                made.append((i, cell_of[i], column[e]))
+                continue
+            for other in range(e + 1, start[i + 1]):
+                if not taken[column[other]]:
+                    made.append((i, column[e], column[other]))
+    return _table(made)
 
 
-def _voted(mothers: Mothers, found: Bodies) -> tuple[Longs, Longs, Longs]:
-    nothing = np.zeros(0, np.int64)
-    told = np.nonzero(np.isfinite(found.vote_px).all(axis=1))[0]
-    if len(told) == 0:
-        return nothing, nothing, nothing
-    places = np.ascontiguousarray(mothers.places_px[:, 0])
-    votes = found.vote_px[told]
-    start, column = near(votes, places, np.full(len(told), FALLS_INTO * found.typical_px))
-    vote = np.repeat(np.arange(len(told)), np.diff(start))
-    order = np.lexsort((column, np.hypot(*(votes[vote] - places[column]).T), vote))
-    _, nearest = np.unique(vote[order], return_index=True)
-    cell, row = told[vote[order[nearest]]], column[order[nearest]]
-    order = np.lexsort((cell, row))
-    cell, row = cell[order], row[order]
-    rows, ones, twos = [], [], []
-    _, begin, count = np.unique(row, return_index=True, return_counts=True)
-    for first, votes_for in zip(begin[count > 1], count[count > 1], strict=True):
-        a, b = np.triu_indices(votes_for, 1)
-        rows += [np.full(len(a), row[first])]
-        ones += [cell[first + a]]
-        twos += [cell[first + b]]
-    return np.concatenate([nothing, *rows]), np.concatenate([nothing, *ones]), np.concatenate([nothing, *twos])
+@compiled
+def _voted(votes: Floats, places: Floats, radius: float) -> Longs:
+    """Return ``(row, one, two)`` for pairs that both say that they come from the same last place, ``(n, 3)``."""
+    told = np.nonzero(np.isfinite(votes[:, 0]) & np.isfinite(votes[:, 1]))[0]
+    start, column = near(votes[told], places, np.full(len(told), radius))
+    first, then = np.full(len(places), -1, np.int64), np.full(len(told), -1, np.int64)
+    mother = np.full(len(told), -1, np.int64)
+    for k in range(len(told)):
+        least = np.inf
+        for e in range(start[k], start[k + 1]):
+            y, x = places[column[e], 0] - votes[told[k], 0], places[column[e], 1] - votes[told[k], 1]
+            away = np.hypot(y, x)
+            if away < least:
+                least, mother[k] = away, column[e]
+    for k in range(len(told) - 1, -1, -1):  # chains of those that share a mother, ascending
+        if mother[k] >= 0:
+            then[k], first[mother[k]] = first[mother[k]], k
+    made = [(0, 0, 0)]
+    for i in range(len(places)):
+        k = first[i]
+        while k >= 0:
+            other = then[k]
+            while other >= 0:
+                made.append((i, told[k], told[other]))
+                other = then[other]
+            k = then[k]
+    return _table(made)
+
+
+@compiled
+def _table(made: list[tuple[int, int, int]]) -> Longs:
+    """Return all but the first, which only says of what kind they are."""
+    rows = np.empty((len(made) - 1, 3), np.int64)
+    for k in range(1, len(made)):
+        rows[k - 1, 0], rows[k - 1, 1], rows[k - 1, 2] = made[k]
+    return rows
 
 
 def _takes(cell_of: Longs, cells: int, row: Longs, one: Longs, two: Longs) -> NDArray[np.bool_]:
