@@ -33,6 +33,8 @@ class DecodeSettings:
         Median diameter of the cells in the network's input.
     foreground, seed
         Probabilities from which a pixel belongs to a cell and a peak may be a centre.
+    dim, share
+        What stands for ``foreground`` in a dim cell: this share of its mean probability, but at least ``dim``.
     near
         Peaks that name centres nearer than this are one cell.
     reach
@@ -50,12 +52,14 @@ class DecodeSettings:
     """
 
     object_px: float
-    foreground: float = 0.35
+    foreground: float = 0.3
+    dim: float = 0.15
+    share: float = 0.35
     seed: float = 0.25
     near: float = 0.25
     reach: float = 0.3
     hops: int = 3
-    least_area: float = 0.12
+    least_area: float = 0.2
     own_area: float = 0.2
     hole_area: float = 0.5
     trust: float = 0.15
@@ -129,10 +133,10 @@ def decode(
     plane = _planes(foreground, maps, channels)
     foreground, maps = _plain(foreground), _plain(maps)
     shown = foreground if outline is None else _plain(outline)
-    grid, count = _grid(foreground, maps, plane, settings)
+    grid, count, limits = _grid(foreground, maps, plane, settings)
     if scale != (1.0, 1.0):
         grid = _grown(grid)
-    labels, total, boxes, light = _drawn(grid, count, shown, scale, settings)
+    labels, total, boxes, light = _drawn(grid, count, limits, shown, scale, settings)
     row_at, column_at = (_pixel_of(*side) for side in zip(grid.shape, scale, shown.shape, strict=True))
     seed, _, previous, newborn, dividing = plane
     states = np.array([newborn, dividing], np.int32)
@@ -190,23 +194,25 @@ def _plain(values: Floats) -> Floats:
 
 def _grid(
     foreground: Floats, maps: Floats, plane: tuple[int, int, int, int, int], settings: DecodeSettings
-) -> tuple[Ints, int]:
-    """Label the blocks, and count the labels."""
+) -> tuple[Ints, int, Floats]:
+    """Label the blocks, count the labels, and say from which probability on a pixel is drawn in each."""
     block = settings.object_px / 2
     seed, own = plane[:2]
-    inside = votes.blocks(foreground, settings.foreground)
+    inside = votes.blocks(foreground, settings.dim)
     centres, _ = votes.seeds(maps, seed, own, inside, settings.seed, settings.near * block)
     owner = votes.spread(centres, inside.shape[0], inside.shape[1], settings.reach * block)
     grid, lost = votes.assign(maps, own, inside, owner, settings.hops)
-    return grid, votes.settle(grid, lost, len(centres), settings.own_area * settings.area_px / 4)
+    count = votes.settle(grid, lost, len(centres), settings.own_area * settings.area_px / 4)
+    edges = (settings.dim, settings.share, settings.foreground)
+    return grid, count, votes.limits(grid, foreground, count, len(centres), *edges)
 
 
 def _drawn(
-    grid: Ints, count: int, shown: Floats, scale: tuple[float, float], settings: DecodeSettings
+    grid: Ints, count: int, limits: Floats, shown: Floats, scale: tuple[float, float], settings: DecodeSettings
 ) -> tuple[Ints, Doubles, Ints, Doubles]:
     """Draw the labelled blocks where the picture shows foreground; see :func:`models.segment.pieces.painted`."""
     row_of, column_of = (_block_of(*side) for side in zip(shown.shape, scale, grid.shape, strict=True))
-    runs, first = pieces.runs_of(shown, settings.foreground, grid, row_of, column_of)
+    runs, first = pieces.runs_of(shown, limits, grid, row_of, column_of)
     piece, number = pieces.pieces_of(runs, first)
     disc_px = settings.area_px / (scale[0] * scale[1])
     least, own, hole = settings.least_area * disc_px, settings.own_area * disc_px, settings.hole_area * disc_px

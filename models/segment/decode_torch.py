@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.segment.decode import Decoded, DecodeSettings
 from models.segment.pieces_torch import adopted, components, totals
+from models.segment.votes import FINE
 
 MOST_PATCHES = 256
 """Cells that showed no seed, and pieces that came off their cell and are large enough to be one."""
@@ -69,12 +70,14 @@ def decode_torch(
     shown = foreground if outline is None else outline
     own = maps[plane["own_y"] : plane["own_y"] + 2].float()
     seed = maps[plane["seed"]].float().contiguous()
-    inside = torch.nn.functional.max_pool2d(foreground[None].float(), 2)[0] > settings.foreground
+    lightest = torch.nn.functional.max_pool2d(foreground[None].float(), 2)[0]
+    inside = lightest > settings.dim
     block = settings.object_px / 2
     centre, kept = _seeds(seed, own, inside, settings.seed, settings.near * block, most_cells)
     grid = _assigned(own, inside, _spread(centre, kept, inside.shape, settings.reach * block), settings.hops)
     grid = _settled(grid, inside, most_cells, settings.own_area * settings.area_px / 4)
-    labels, count = _drawn(grid, shown.float(), scale, settings, most_cells)
+    limits = _limits(grid, lightest, settings, most_cells)
+    labels, count = _drawn(grid, limits, shown.float(), scale, settings, most_cells)
     return _described(labels, count, shown.float(), maps.float(), plane, seed, scale, settings, most_cells)
 
 
@@ -164,8 +167,19 @@ def _settled(grid: Tensor, inside: Tensor, most_cells: int, least: float) -> Ten
     return grid
 
 
+def _limits(grid: Tensor, lightest: Tensor, settings: DecodeSettings, most_cells: int) -> Tensor:
+    """Return from which probability on a pixel belongs to each label, as :func:`models.segment.votes.limits`."""
+    n = most_cells + MOST_PATCHES + 1
+    total = totals(grid, (lightest * FINE).long(), n)
+    area = totals(grid, torch.ones_like(grid), n)
+    mean = total.double() / (area.clamp(min=1) * FINE)
+    seeded = torch.arange(n, device=grid.device) <= most_cells
+    limit = (settings.share * mean).clamp(settings.dim, settings.foreground)
+    return torch.where(seeded, limit, settings.foreground).float()
+
+
 def _drawn(
-    grid: Tensor, shown: Tensor, scale: tuple[float, float], settings: DecodeSettings, most_cells: int
+    grid: Tensor, limits: Tensor, shown: Tensor, scale: tuple[float, float], settings: DecodeSettings, most_cells: int
 ) -> tuple[Tensor, Tensor]:
     """Draw the labelled blocks where the picture shows foreground, tidy up and number the cells."""
     if scale != (1.0, 1.0):
@@ -176,7 +190,8 @@ def _drawn(
         ((torch.arange(pixels, device=grid.device) + 0.5).double() * (zoom / 2)).long().clamp(max=blocks - 1)
         for pixels, zoom, blocks in zip(shown.shape, scale, grid.shape, strict=True)
     ]
-    labels = torch.where(shown > settings.foreground, grid[at[0]][:, at[1]], 0)
+    labels = grid[at[0]][:, at[1]]
+    labels = torch.where(shown > limits[labels], labels, 0)
     disc_px = settings.area_px / (scale[0] * scale[1])
     sizes = (max(settings.least_area * disc_px, 1.0), settings.own_area * disc_px, settings.hole_area * disc_px)
     return adopted(labels, most_cells + MOST_PATCHES, MOST_PATCHES, *sizes)

@@ -16,8 +16,8 @@ _LOOSE = -1
 
 
 @compiled
-def runs_of(foreground: Floats, threshold: float, grid: Ints, row_of: Ints, column_of: Ints) -> tuple[Ints, Ints]:
-    """Cut every row into runs: pixels above the threshold have the label of their block, others 0.
+def runs_of(foreground: Floats, limits: Floats, grid: Ints, row_of: Ints, column_of: Ints) -> tuple[Ints, Ints]:
+    """Cut every row into runs: pixels above the limit of their block's label have that label, others 0.
 
     Returns
     -------
@@ -25,7 +25,6 @@ def runs_of(foreground: Floats, threshold: float, grid: Ints, row_of: Ints, colu
         The table, and the number of the first run of each row, ``(rows + 1,)``.
     """
     rows, columns = foreground.shape
-    limit = np.float32(threshold)
     runs, first = np.empty((rows * 64 + columns + 1, 4), np.int32), np.empty(rows + 1, np.int32)
     n = 0
     for y in range(rows):
@@ -36,7 +35,7 @@ def runs_of(foreground: Floats, threshold: float, grid: Ints, row_of: Ints, colu
         label, start = np.int32(-1), 0
         for x in range(columns):
             k = line[column_of[x]]
-            if k and values[x] <= limit:
+            if k and values[x] <= limits[k]:
                 k = np.int32(0)
             if k != label:
                 if x:

@@ -15,6 +15,10 @@ from stream.cells import Floats, Ints
 Bytes = NDArray[np.uint8]
 
 
+FINE = 4096
+"""Steps of a probability in sums that must not depend on their order."""
+
+
 @compiled
 def blocks(foreground: Floats, threshold: float) -> Bytes:
     """Return 1 for every block with a pixel above the threshold, ``(y / 2, x / 2)``."""
@@ -28,6 +32,28 @@ def blocks(foreground: Floats, threshold: float) -> Bytes:
             b = max(lower[2 * x], lower[2 * x + 1])
             inside[y, x] = max(a, b) > limit
     return inside
+
+
+@compiled
+def limits(grid: Ints, foreground: Floats, count: int, seeded: int, dim: float, share: float, bright: float) -> Floats:
+    """Return from which probability on a pixel belongs to each label, ``(count + 1,)``.
+
+    ``share`` of the mean over its blocks, between ``dim`` and ``bright``; ``bright`` for labels above ``seeded``.
+    """
+    total, area = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    for y in range(grid.shape[0]):
+        upper, lower = foreground[2 * y], foreground[2 * y + 1]
+        for x in range(grid.shape[1]):
+            k = grid[y, x]
+            if k > 0:
+                best = max(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1])
+                total[k] += np.int64(best * np.float32(FINE))
+                area[k] += 1
+    limit = np.full(count + 1, np.float32(bright), np.float32)
+    for k in range(1, seeded + 1):
+        if area[k]:
+            limit[k] = min(max(share * total[k] / (area[k] * FINE), dim), bright)
+    return limit
 
 
 @compiled

@@ -14,18 +14,18 @@ from models.divide.evidence import Mothers
 from models.track import links as linking
 from models.track.cuts import cut, cuts, relinked
 from models.track.drift import drift_px
-from models.track.edge import without_cut
+from models.track.edge import reach_px, without_cut
 from models.track.links import Expected, Links
 from models.track.matching import match
 from models.track.measure import Bodies, Sizes, compact, measured, middle, sizes
 from models.track.memory import Memory, Rows, View
 from models.track.runs import Runs, phase_after, scan
 from models.track.runs import pace as pace_of
-from models.track.settle import Step, inside, settle, tracks
-from models.track.sheet import Piece, published
+from models.track.settle import Step, ended_before, inside, settle, tracks
+from models.track.sheet import Piece, by_track, published
 from models.track.splits import Split, splits
 from models.track.write import SMOOTHING
-from stream.cells import Segmentation
+from stream.cells import Cells, Segmentation
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.lineage import TrackState
@@ -53,7 +53,10 @@ class TrackOptions(Settings):
     max_away: int = Field(default=50, ge=0)
     """Frames for which a track outside the image (the stage or ROI moved) is kept."""
     edge: float = Field(default=1.0, ge=0)
-    """Typical diameters that a cell must reach into the image to be followed; 0: cells cut by the edge are too."""
+    """Typical diameters that a cell must reach into the image to be followed; 0: no cell is left out at the edge."""
+    enter_px: float = Field(default=28.0, ge=0)
+    """How far a cell that was not there in the first frame must reach into the image for a track to begin, daughters
+    apart: half a cell tells little, and the truth of the Cell Tracking Challenge leaves out a margin of 25 px."""
     split_threshold: float = Field(default=0.3, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -125,23 +128,35 @@ class AssignmentTracker:
         given = compact(segmented.segmentation)
         segmented = replace(segmented, segmentation=self._whole(given, frame.pixel_um))
         view, scale_um2 = View.of(frame), frame.pixel_um**2
-        rows = memory.rows[memory.rows["state"] == TrackState.ALIVE]
+        rows, never_in = self._alive()
         passed = 1 if memory.frame is None else frame.frame - memory.frame
         segmented, linked = self._cut(segmented, rows, self._link(segmented, rows, view, passed))
         linked, divided = self._divided(rows, view, scale_um2, linked)
         cells, found = segmented.segmentation.cells, linked.found
         step = Step(
             frame.frame, scale_um2, cells, found, view, linked.cell_of, linked.host_of, divided, linked.drift,
-            linked.is_piece,
+            linked.is_piece, self._within(cells, view.shape), memory.frame is None,
         )  # fmt: skip
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
+        settled = ended_before(never_in, settled)
         segmentation = published(given, cells, linked.pieces, id_of_cell)
         lasted_s = segmented.moment.elapsed_s - memory.elapsed_s
         pace = passed / lasted_s if memory.frame is not None and lasted_s > 0 else 1.0
         runs = _runs(linked, segmentation, frame.pixels, id_of_cell)
         self._memory = self._next(linked.expected, step, passed, settled, runs, segmented.moment.elapsed_s)
         table = tracks(settled, np.array(self._memory.drift_um), pace)
-        return Tracked(segmented.moment, segmentation, table, found.take(np.argsort(id_of_cell)))
+        return Tracked(segmented.moment, segmentation, table, found.take(by_track(id_of_cell)))
+
+    def _alive(self) -> tuple[Rows, Rows]:
+        """Return the tracks that may go on, and those of the first frame that were seen at the edge alone."""
+        alive = self._memory.rows[self._memory.rows["state"] == TrackState.ALIVE]
+        inside = alive["inside"]
+        return alive[inside], alive[~inside]
+
+    def _within(self, cells: Cells, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Say in which cells tracks may begin; of a small image an eighth is margin at most."""
+        least_px = min(self._options.enter_px, min(shape) / 8) if self._options.edge else 0.0
+        return reach_px(cells, shape) >= least_px
 
     def _whole(self, found: Segmentation, pixel_um: float) -> Segmentation:
         """Leave out cells that the edge cuts, but for the first frame: a single picture is shown as it is."""

@@ -28,7 +28,7 @@ ROW = np.dtype(
         ("state", "i1"),
         ("sure", "?"),  # began by a division that is hardly in doubt
         ("edge", "?"),  # its cell touched the border
-        ("spare", "i1"),  # what follows stands on multiples of eight bytes
+        ("inside", "?"),  # its cell or its mother's has reached into the image; what follows stands on eight bytes
         ("position", "f8", (2,)),  # stage µm (x, y)
         ("velocity", "f8", (2,)),  # µm per frame
         ("offset", "f8", (2,)),  # µm from its host
@@ -42,7 +42,7 @@ ROW = np.dtype(
     ]
 )
 Rows = NDArray[Any]
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(slots=True)

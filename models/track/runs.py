@@ -43,7 +43,7 @@ class Runs:
     def named(self, names: Longs, labels: Ints) -> Runs:
         """Return the runs with ``names[cell]`` in the place of ``cell``.
 
-        Where the name is 0 the cell was cut: then what ``labels`` says there counts.
+        Where the name is 0 the cell was cut or left out: then what ``labels`` says there counts.
         """
         start, left, right, cell = _named(
             self.start, self.left, self.right, self.cell, names.astype(np.int32), labels, self.pace, self.phase
@@ -183,9 +183,11 @@ def _named(
             for x in range(left[k], right[k]):
                 if row[x] != last:
                     last = row[x]
-                    runs[n, 0], runs[n, 1], runs[n, 2] = x, x, last
-                    n += 1
-                runs[n - 1, 1] = x + 1
+                    if last != 0:
+                        runs[n, 0], runs[n, 2] = x, last
+                        n += 1
+                if last != 0:
+                    runs[n - 1, 1] = x + 1
         begin[line + 1] = n
     return begin, runs[:n, 0].copy(), runs[:n, 1].copy(), runs[:n, 2].copy()
 

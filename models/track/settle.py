@@ -13,7 +13,7 @@ from models.track.memory import ROW, Rows, View
 from models.track.splits import Split
 from models.track.write import carry, newborn, write
 from stream.cells import Cells
-from stream.lineage import Tracks
+from stream.lineage import Tracks, TrackState
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -42,7 +42,8 @@ class Patience(Protocol):
 class Step:
     """What was decided about one frame, before it is written down.
 
-    ``cell_of`` and ``host_of`` are by track, ``drift`` is ``(y, x)`` px, ``is_piece`` is by cell.
+    ``cell_of`` and ``host_of`` are by track, ``drift`` is ``(y, x)`` px, ``is_piece`` and ``within`` (whether a
+    track may begin in it) are by cell. In the ``first`` frame tracks begin everywhere.
     """
 
     frame: int
@@ -55,6 +56,8 @@ class Step:
     divided: list[Split]
     drift: Floats
     is_piece: NDArray[np.bool_]
+    within: NDArray[np.bool_]
+    first: bool
 
 
 def inside(points_px: Floats, shape: tuple[int, int], margin_px: float) -> NDArray[np.bool_]:
@@ -65,7 +68,7 @@ def inside(points_px: Floats, shape: tuple[int, int], margin_px: float) -> NDArr
 
 
 def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Rows, Longs]:
-    """Return the tracks after the frame, sorted by id, those that end with it included, and each cell's track id."""
+    """Return the tracks after the frame, sorted by id, those ending with it included, and each cell's track id or 0."""
     cell_of, found, count = step.cell_of.copy(), step.found, len(rows)
     id_of_cell = np.zeros(len(found), np.int64)
     ended = np.zeros(count, np.bool_)
@@ -75,7 +78,7 @@ def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Ro
         ended[split.row], cell_of[split.row] = True, -1
         cells += split.daughters
         parents += [(int(rows["id"][split.row]), split.probability >= SURE)] * len(split.daughters)
-    born = _born(cells, cell_of, len(found))
+    born = _born(cells, cell_of, step.within | step.first)
     all_rows = np.zeros(count + len(born), ROW)
     all_rows[:count] = rows
     newborn(all_rows[count:], born, np.array(parents, np.int64).reshape(-1, 2), next_id, step.frame)
@@ -84,7 +87,7 @@ def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Ro
     write(
         all_rows, count, of, ended, drift_um, step.frame, step.scale_um2, found.centre_px, found.area_px,
         found.brightness, found.roundness, found.newborn, found.dividing, step.cells.bbox_px, step.is_piece,
-        step.view.affine_um, step.view.origin_um, step.view.shape,
+        step.view.affine_um, step.view.origin_um, step.view.shape, step.within,
     )  # fmt: skip
     limits = np.array([patience.max_gap, patience.max_hidden, patience.max_away])
     carry(
@@ -96,9 +99,20 @@ def settle(rows: Rows, step: Step, next_id: int, patience: Patience) -> tuple[Ro
     return all_rows, id_of_cell
 
 
-def _born(daughters: list[int], cell_of: Longs, cells: int) -> Longs:
-    """Return the cells in which tracks begin: daughters first, then those that nobody goes on in."""
-    free = np.ones(cells, np.bool_)
+def ended_before(ended: Rows, rows: Rows) -> Rows:
+    """Return ``rows`` and, as having left, tracks that were not looked for any more; sorted by id."""
+    if len(ended) == 0:
+        return rows
+    ended = ended.copy()
+    ended["state"], ended["label"] = TrackState.LEFT, 0
+    every = np.concatenate([ended, rows])
+    return every[np.argsort(every["id"])]
+
+
+def _born(daughters: list[int], cell_of: Longs, may: NDArray[np.bool_]) -> Longs:
+    """Return the cells in which tracks begin: daughters first, then those that nobody goes on in and that
+    ``may`` begin one."""
+    free = may.copy()
     free[cell_of[cell_of >= 0]] = False
     free[daughters] = False
     return np.concatenate([np.array(daughters, np.int64), np.nonzero(free)[0]])

@@ -42,7 +42,7 @@ def published(given: Segmentation, cells: Cells, pieces: Sequence[Piece], id_of_
     cells
         What became of it: cells that are not among them are left out, and those at the end are the ``pieces``.
     id_of_cell : (len(cells),)
-        Track ids.
+        Track ids; 0 for a cell that is left out.
 
     Raises
     ------
@@ -57,10 +57,16 @@ def published(given: Segmentation, cells: Cells, pieces: Sequence[Piece], id_of_
     for piece, track_id in zip(pieces, new[whole:], strict=True):
         height, width = piece.mask.shape
         labels[piece.y0 : piece.y0 + height, piece.x0 : piece.x0 + width][piece.mask] = track_id
-    order = np.argsort(new, kind="stable")
+    order = by_track(id_of_cell)
     columns = {column.name: getattr(cells, column.name)[order] for column in fields(Cells)}
     columns["label"] = new[order]
     return Segmentation(labels, Cells(**columns))
+
+
+def by_track(id_of_cell: Longs) -> Longs:
+    """Return the cells that have a track, in the order of their tracks."""
+    order = np.argsort(id_of_cell, kind="stable")
+    return order[np.count_nonzero(id_of_cell == 0) :]
 
 
 def _becomes(known: Ints, kept: Ints, new: Ints) -> Ints:

@@ -32,7 +32,7 @@ def newborn(rows: Rows, cell: Longs, parent: Longs, first_id: int, frame: int) -
         one = rows[i]
         one.id, one.born = first_id + i, frame
         if i < len(parent):
-            one.parent, one.sure = parent[i, 0], parent[i, 1] != 0
+            one.parent, one.sure, one.inside = parent[i, 0], parent[i, 1] != 0, True
         for past in (one.area, one.brightness, one.roundness, one.newborn, one.dividing):
             past[:] = np.nan
         one.places[:] = np.nan
@@ -43,6 +43,7 @@ def write(
     rows: Rows, old: int, cell_of: Longs, ended: Bools, drift_um: Floats, frame: int, scale_um2: float,
     centre_px: Floats, area_px: Floats, brightness: Floats, roundness: Floats, new: Floats, dividing: Floats,
     box: NDArray[np.int32], is_piece: Bools, affine_um: Floats, origin_um: Floats, shape: tuple[int, int],
+    within: Bools,
 ) -> None:  # fmt: skip
     """Move all tracks with the field, and write what was seen of those that have a cell.
 
@@ -52,6 +53,8 @@ def write(
         How many rows are older than this frame; the rest begin with it.
     cell_of, ended
         By row: its cell or -1; by old row: whether it divided.
+    within
+        By cell: whether it reaches so far into the image that a track may begin in it.
     """
     for i in range(len(rows)):
         one = rows[i]
@@ -72,6 +75,7 @@ def write(
             one.velocity[0] = one.velocity[0] * kept + (at_x - one.position[0]) / frames * weight
             one.velocity[1] = one.velocity[1] * kept + (at_y - one.position[1]) / frames * weight
             one.cut = one.cut + 1 if is_piece[j] else 0
+        one.inside = one.inside or within[j]
         one.position[0], one.position[1] = at_x, at_y
         one.missed, one.host, one.last, one.label = 0, 0, frame, one.id
         one.seen += 1

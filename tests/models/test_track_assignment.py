@@ -108,8 +108,21 @@ def test_missed_frames_do_not_count_as_gaps():
 def test_a_cell_at_the_border_leaves():
     discs = [*grid(2, 2, first=80), Disc(100, 5)]
     movie = [shot(0, discs), shot(1, [*discs[:4], Disc(100, 0)]), *[shot(t, discs[:4]) for t in range(2, 6)]]
-    states = [state_of(one, 5) for one in follow(movie)]
+    states = [state_of(one, 5) for one in follow(movie, enter_px=0.0)]
     assert states == [TrackState.ALIVE] * 3 + [TrackState.LEFT, None, None]
+
+
+def test_a_cell_that_was_only_seen_at_the_border_is_not_looked_for():
+    discs = [*grid(2, 2, first=80), Disc(100, 5)]
+    first, second, third = follow([shot(t, discs) for t in range(3)])
+    assert [len(one.segmentation.cells) for one in (first, second, third)] == [5, 4, 4]
+    assert [state_of(one, 5) for one in (first, second, third)] == [TrackState.ALIVE, TrackState.LEFT, None]
+
+
+def test_a_cell_that_was_inside_is_followed_to_the_border():
+    places = (26, 22, 18, 14, 11)
+    steps = follow([shot(t, [*grid(2, 2, first=80), Disc(100, x)]) for t, x in enumerate(places)])
+    assert [ids_at(one, [Disc(100, x)])[0] for one, x in zip(steps, places, strict=True)] == [5] * 5
 
 
 def test_empty_frames_and_return():
@@ -314,6 +327,8 @@ def test_cells_cut_by_the_edge_are_followed_once_they_are_in():
     entering = [[*grid(2, 2, first=80), Disc(100, x)] for x in (2, 4, 8, 12, 16)]
     movie = [shot(t, discs) for t, discs in enumerate(entering)]
     shown = [len(one.segmentation.cells) for one in follow(movie)]
-    assert shown == [5, 4, 4, 5, 5], "a first picture is shown whole; then a cell must reach in by its diameter of 20"
+    assert shown == [5, 4, 4, 4, 5], "a first picture is shown whole; then a cell must reach in by an eighth of 200 px"
+    inside = [len(one.segmentation.cells) for one in follow(movie, enter_px=0.0)]
+    assert inside == [5, 4, 4, 5, 5], "a cell must reach in by its diameter of 20"
     everything = [len(one.segmentation.cells) for one in follow(movie, edge=0.0)]
     assert everything == [5] * 5
