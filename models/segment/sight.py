@@ -22,8 +22,9 @@ LEAST_ZOOM = 0.1
 LARGEST_INPUT_PX = 2048 * 2048
 """No picture is enlarged beyond this many pixels; a larger one is looked at as it is, or reduced."""
 LEAST_SIDE_PX = 2 * MULTIPLE
-_PEDESTAL_DRIFT = 64.0
-"""Counts, or one scale if that is more, by which a field's offset may leave the pedestal."""
+_PEDESTAL_STEP = 64
+"""The pedestal is the field's offset rounded down to so many counts: what it was in earlier frames must not matter, so
+that a segmenter that takes up a saved state sees exactly what it would have seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ class Retina:
 
     def _fill(self, now: Pixels, levels: Running, before: Pixels) -> None:
         earlier, latest = self._frames[0]
-        off = abs(levels.offset - self._pedestal) > max(_PEDESTAL_DRIFT, levels.scale)
-        if off or self._shown is None:
-            self._pedestal, self._shown = int(levels.offset), None
+        pedestal = int(levels.offset // _PEDESTAL_STEP) * _PEDESTAL_STEP
+        if pedestal != self._pedestal:
+            self._pedestal, self._shown = pedestal, None
         if before is self._shown:
             earlier[:] = latest
         elif before is not now:
