@@ -15,7 +15,7 @@ def reach_px(cells: Cells, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return how far each cell reaches into the image from the nearest edge, ``(n,)``."""
     y0, x0, y1, x1 = cells.bbox_px.T
     height, width = shape
-    reach = np.minimum(np.minimum(y1, x1), np.minimum(height - y0, width - x0))
+    reach: NDArray[np.int32] = np.minimum(np.minimum(y1, x1), np.minimum(height - y0, width - x0))
     return reach.astype(np.float64)
 
 

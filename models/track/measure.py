@@ -204,7 +204,8 @@ def _piece_sums(piece: Piece, pixels: NDArray[Any], pace: int) -> Floats:
     image, label = piece.mask.astype(np.int32), np.ones(1, np.int32)
     image.flags.writeable = label.flags.writeable = False  # the types compiled already
     light.flags.writeable = pixels.flags.writeable
-    return scan(image, label, light, pace)[1][0]
+    sums: Floats = scan(image, label, light, pace)[1][0]
+    return sums
 
 
 @compiled

@@ -55,7 +55,7 @@ class View:
     inverse_px: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inverse_px = np.linalg.inv(self.affine_um)
+        self.inverse_px = np.asarray(np.linalg.inv(self.affine_um), np.float64)
 
     @classmethod
     def of(cls, frame: Frame) -> View:

@@ -40,7 +40,7 @@ class Runs:
     right: Ints
     cell: Ints
 
-    def named(self, names: Longs, labels: Ints) -> Runs:
+    def named(self, names: Longs | Ints, labels: Ints) -> Runs:
         """Return the runs with ``names[cell]`` in the place of ``cell``.
 
         Where the name is 0 the cell was cut or left out: then what ``labels`` says there counts.
@@ -87,10 +87,10 @@ def lookup_of(known: Ints) -> tuple[Ints, int]:
 
     Labels that are not positive are none.
     """
-    least, most = np.int64(1 << 40), np.int64(0)
+    least, most = 1 << 40, 0
     for k in range(len(known)):
         if known[k] > 0:
-            least, most = min(least, known[k]), max(most, known[k])
+            least, most = min(least, int(known[k])), max(most, int(known[k]))
     lookup = np.full(max(most - least + 1, 0), -1, np.int32)
     for k in range(len(known)):
         if known[k] > 0:

@@ -113,7 +113,7 @@ def carry(
     limits
         Frames of patience in plain sight, under another's cell, outside the image.
     """
-    ids = rows.id[:old]
+    ids = rows["id"][:old]
     for i in range(old):
         one = rows[i]
         if cell_of[i] >= 0 or one.state != ALIVE:
