@@ -94,7 +94,7 @@ def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:
             assert isinstance(tracked.measured, Bodies)
             places = zip(*tracked.measured.centre_px.T.tolist(), strict=True)
             label_at = dict(zip(places, tracked.segmentation.cells.label.tolist(), strict=True))
-            real = [matches.get(label_at[y, x], 0) for y, x in tracker.centre_px.tolist()]
+            real = [matches.get(label_at.get((y, x), 0), 0) for y, x in tracker.centre_px.tolist()]
             for row, one, two, told in zip(*tracker.weighed, strict=True):
                 a, b, mother = real[one], real[two], parent.get(real[one], 0)
                 if not (a and b) and _at_border(tracker.centre_px[[one, two]], shape).any():

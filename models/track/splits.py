@@ -21,6 +21,10 @@ FALLS_INTO = 0.75
 """How far a vote may be from the last place of the track that it is for, in diameters of the typical cell."""
 
 
+THIRD = 0.9
+"""Probability from which a third daughter is believed: hardly one division in a hundred has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Track ``row`` became the cells ``daughters`` (rows of the Cells table), the one nearer to it first."""
@@ -157,7 +161,7 @@ def _third(chosen: dict[int, Split], used: set[int], i: int, pair: tuple[int, in
     """Take a third daughter where she looks as good as the first two and is of their size."""
     split = chosen[i]
     new = [cell for cell in pair if cell not in used]
-    if len(new) != 1 or len(split.daughters) > 2 or p < 0.75 * split.probability:
+    if len(new) != 1 or len(split.daughters) > 2 or p < max(THIRD, 0.9 * split.probability):
         return
     sizes = found.area_px[[*split.daughters, new[0]]]
     if sizes.max() < 1.6 * sizes.min():
