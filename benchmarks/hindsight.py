@@ -84,16 +84,18 @@ def _pose(problem: Problem, weighed: Weighed, tracked: Tracked, number: int, las
     assert isinstance(tracked.measured, Bodies)
     centres = tracked.measured.centre_px
     label_at = dict(zip(map(tuple, centres.tolist()), tracked.segmentation.cells.label.tolist(), strict=True))
-    to = [(number, label_at[tuple(place)]) for place in weighed.linked.found.centre_px.tolist()]
+    # 0: a cell that was left out, because it is not yet far enough in the image
+    to = [(number, label_at.get(tuple(place), 0)) for place in weighed.linked.found.centre_px.tolist()]
     made = weighed.linked.links
     for row, column, cost in zip(made.row.tolist(), made.column.tolist(), made.cost.tolist(), strict=True):
         start = last.get(int(weighed.track[row]))
-        if start is not None and cost < MISS:
+        if start is not None and to[column][1] and cost < MISS:
             key = (start, to[column])
             problem.links[key] = min(cost, problem.links.get(key, np.inf))
     for row, one, two, p in zip(weighed.row.tolist(), weighed.one, weighed.two, weighed.p.tolist(), strict=True):
         start = last.get(int(weighed.track[row]))
-        if start is not None and p > 0.05 and start[0] == number - 1:
+        shown = to[int(one)][1] and to[int(two)][1]
+        if start is not None and shown and p > 0.05 and start[0] == number - 1:
             odds = float(np.log(p) - np.log1p(-min(p, 1 - 1e-6)))
             problem.divisions[start, to[int(one)], to[int(two)]] = ALONE + 1.0 - PER_LOGIT * odds
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -176,9 +177,9 @@ def main() -> None:
         is_virtual = asked.virtual is not None and asked.virtual.resolve() in sequence.resolve().parents
         rows = results[is_virtual].setdefault(f"{sequence.parent.name}/{sequence.name}, {model}", {})
         for way in (one for one in WAYS if asked.only in one.name):
-            rows[way.name + ("" if way.live else " (offline)")] = measure(
-                way, shots, sequence.with_name(sequence.name + "_GT")
-            )
+            name = way.name + ("" if way.live else " (offline)")
+            rows[name] = measure(way, shots, sequence.with_name(sequence.name + "_GT"))
+            print(named, name, rows[name], file=sys.stderr, flush=True)
     for is_virtual, title in ((False, "Recorded"), (True, "Virtual")):
         if results[is_virtual]:
             print(f"\n## {title}\n{table(results[is_virtual])}")
