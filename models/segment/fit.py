@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +25,9 @@ STARTS = (0.6, 1.0, 1.7)
 ROUNDS = 3
 AGREED = 0.08
 """A measured diameter within this (a natural logarithm) of what the network was told is taken."""
+LARGER = 1.25
+AS_GOOD = 0.75
+"""In a noisy picture grains pass for small cells: a size that is so many times larger and almost as good is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Tried:
     cells: int
     certain: float
     """Share of the picture that cells cover, each counted by its score."""
+
+    @property
+    def diameter_px(self) -> float:
+        """What both make of it."""
+        return max(float(np.sqrt(self.told_px * self.measured_px)), LEAST_DIAMETER_PX)
 
     @property
     def disagreement(self) -> float:
@@ -59,14 +67,11 @@ def fitted(pixels: Pixels, network: Network, levels_now: Running, dark_too: bool
     image = pixels.astype(np.float32)
     blobs = [blob_diameter_px(side) for side in ((image, -image) if dark_too else (image,))]
     starts = sorted({round(share * blob, 2) for blob in blobs if blob is not None for share in STARTS})
-    best: Tried | None = None
-    for start in _apart(starts):
-        tried = _settled(pixels, network, levels_now, start)
-        if tried.cells and (best is None or _merit(tried) > _merit(best)):
-            best = tried
-    if best is None:
+    tried = [one for start in _apart(starts) for one in _tries(pixels, network, levels_now, start) if one.cells]
+    if not tried:
         return None, 0
-    return max(float(np.sqrt(best.told_px * best.measured_px)), LEAST_DIAMETER_PX), best.cells
+    best = _best(tried)
+    return best.diameter_px, best.cells
 
 
 def _apart(starts: Iterable[float]) -> list[float]:
@@ -83,13 +88,26 @@ def _merit(tried: Tried) -> tuple[bool, float]:
     return tried.cells >= ENOUGH, tried.certain * float(np.exp(-2 * tried.disagreement))
 
 
-def _settled(pixels: Pixels, network: Network, levels_now: Running, start_px: float) -> Tried:
+def _best(tried: Sequence[Tried]) -> Tried:
+    """Return the try of the highest merit, or a much larger size that is almost as good."""
+    best = max(tried, key=_merit)
+    while True:
+        enough, merit = _merit(best)
+        larger = [
+            one
+            for one in tried
+            if one.diameter_px > LARGER * best.diameter_px and _merit(one) >= (enough, AS_GOOD * merit)
+        ]
+        if not larger:
+            return best
+        best = max(larger, key=_merit)
+
+
+def _tries(pixels: Pixels, network: Network, levels_now: Running, start_px: float) -> list[Tried]:
     """Tell the network what it measured until both agree."""
-    tried = _try(pixels, network, levels_now, max(start_px, LEAST_DIAMETER_PX))
-    for _ in range(ROUNDS - 1):
-        if tried.disagreement < AGREED or not tried.cells:
-            break
-        tried = _try(pixels, network, levels_now, max(tried.measured_px, LEAST_DIAMETER_PX))
+    tried = [_try(pixels, network, levels_now, max(start_px, LEAST_DIAMETER_PX))]
+    while len(tried) < ROUNDS and tried[-1].disagreement >= AGREED and tried[-1].cells:
+        tried.append(_try(pixels, network, levels_now, max(tried[-1].measured_px, LEAST_DIAMETER_PX)))
     return tried
 
 
