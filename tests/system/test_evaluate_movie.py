@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_figures_and_keys(whole: Path) -> None:
     scored = json.loads((whole / "scored.json").read_text())
     assert list(scored) == [
-        "frames", "model", "SEG", "SEG_ST", "DET", "TRA", "LNK", "CHOTA", "CT", "BC1", "division", "ms",
+        "frames", "model", "SEG", "SEG_ST", "DET", "TRA", "LNK", "CHOTA", "CT", "BC1", "division", "mitosis", "ms",
     ]  # fmt: skip
     assert (scored["frames"], scored["model"], scored["SEG"], scored["SEG_ST"]) == (FRAMES, MODEL, None, None)
     assert scored["DET"] == 1.0
