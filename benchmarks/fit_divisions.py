@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from benchmarks.detections import moments
 from models.divide.evidence import (
     BIAS,
     DEPTH,
@@ -35,11 +36,9 @@ from models.track.splits import Split, hypotheses
 from models.train.movie import BORDER_PX
 from models.train.split import SHARE
 from stream import plugins
-from stream.config import CameraSettings, PlanSettings
-from stream.frame import Ended, Frame
 from stream.score.overlap import overlap
 from stream.score.truth import Truth, read_mask, read_truth
-from stream.stages import Moment, Segmented
+from stream.stages import Segmented
 
 Floats = NDArray[np.float64]
 TOLERANCE_FRAMES = 1
@@ -121,16 +120,8 @@ def shots(sequence: Path, model: str) -> Iterator[Segmented]:
     is_file = model.endswith(".onnx")
     options = {"model": model} if is_file else {}
     segmenter = plugins.load("segmenters", "network" if is_file else model)(options)
-    driver = plugins.load("drivers", "replay")()
-    driver.open(CameraSettings(driver="replay", options={"source": sequence, "speed": "max"}), run="", session="")
-    driver.start(PlanSettings())
-    try:
-        while not isinstance(frame := driver.next(60.0), Ended):
-            if isinstance(frame, Frame):
-                moment = Moment(frame, elapsed_s=float(frame.frame))
-                yield Segmented(moment, segmenter.step(moment))
-    finally:
-        driver.stop()
+    for moment in moments(sequence):
+        yield Segmented(moment, segmenter.step(moment))
 
 
 def chosen(described: Floats, weights: Floats) -> Floats:
@@ -157,11 +148,12 @@ def fit(sets: Sequence[Candidates], start: Floats, stiffness: float) -> Floats:
         x = np.concatenate([rows[ok] for rows, ok in zip(features, known, strict=True)])
         y = np.concatenate([one.true[ok] for one, ok in zip(sets, known, strict=True)]).astype(np.float64)
         counts = np.concatenate([np.full(ok.sum(), 300 / max(ok.sum(), 1)) for ok in known])
-        weights = _regression(x, y, counts, stiffness)
+        weights = regression(x, y, counts, stiffness)
     return weights
 
 
-def _regression(x: Floats, y: Floats, counts: Floats, stiffness: float) -> Floats:
+def regression(x: Floats, y: Floats, counts: Floats, stiffness: float) -> Floats:
+    """Return bias and weights by penalised likelihood; ``stiffness`` weighs the squared standardised coefficients."""
     mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     z = np.column_stack([np.ones(len(x)), (x - mean) / spread])
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+from benchmarks.fit_divisions import regression
 from benchmarks.lives import Cells, Lives, cells_of, deaths_of, exits_of, follow
 from models.divide.endings import DEATH, EXIT
 from models.divide.signs import SIGNS, TOLD
@@ -27,21 +27,6 @@ from stream.score.asof import expected_calibration_error
 Floats = NDArray[np.float64]
 COUNTS_AS = 5000.0
 """Cells in frames, or ends, as which every sequence counts."""
-
-
-def regression(x: Floats, y: Floats, counts: Floats, stiffness: float) -> Floats:
-    """Return bias and weights by penalised likelihood; ``stiffness`` weighs the squared standardised coefficients."""
-    mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-    z = np.column_stack([np.ones(len(x)), (x - mean) / spread])
-
-    def loss(b: Floats) -> tuple[float, Floats]:
-        logit = z @ b
-        value = (counts * (np.logaddexp(0, logit) - y * logit)).sum() + stiffness * (b[1:] ** 2).sum() / 2
-        return float(value), z.T @ (counts * (1 / (1 + np.exp(-logit)) - y)) + stiffness * np.r_[0, b[1:]]
-
-    found: Floats = minimize(loss, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B").x
-    weights: Floats = np.r_[found[0] - (found[1:] * mean / spread).sum(), found[1:] / spread]
-    return weights
 
 
 def fit(sets: Sequence[Cells], columns: int, stiffness: float) -> Floats:
