@@ -45,6 +45,8 @@ class Report:
     """Process ids by node, as they are now."""
 
 
+UNTOLD = ("exit",)
+"""Kinds of event that the console leaves out: where the stage moves they come by the dozen."""
 Say = Callable[[str], None]
 
 
@@ -175,7 +177,7 @@ def _with_truth(config: Configuration, run_dir: Path) -> Configuration:
 
 
 def _tell(config: Configuration, say: Say, ended: threading.Event) -> None:
-    """Say what happens while the run goes on: divisions and the answers to commands."""
+    """Say what happens while the run goes on: divisions, warnings, deaths, and the answers to commands."""
     frames = Subscriber(config.wire.frames, ["facts"], name="console", policy=latest())
     results = Subscriber(config.wire.results, ["events"], name="console", policy=latest())
     try:
@@ -184,7 +186,8 @@ def _tell(config: Configuration, say: Say, ended: threading.Event) -> None:
             for item in (*_waiting(frames), *_waiting(results)):
                 if isinstance(item, EventsOf):
                     for event in item.events:
-                        say(_event_line(event))
+                        if event.kind not in UNTOLD:
+                            say(_event_line(event))
                 elif isinstance(item, Fact):
                     _tell_fact(item, say)
                 over = over or (isinstance(item, EndOfStream) and item.session == results.session)

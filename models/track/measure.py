@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled import compiled
+from models.compiled import compiled, compiled_for
 from models.divide.evidence import Daughters
 from models.track.runs import Runs, pace, scan
 from models.track.sheet import Piece
@@ -166,7 +166,8 @@ def measured(
     brightness, light = _lit(sums, _ground(labels, pixels, max(1, int(np.sqrt(pixels.size / 10_000)))))
     votes = np.full_like(of.centre_px, np.nan) if vote_px is None else vote_px
     state = cells.state_prob.astype(np.float64)
-    newborn, dividing = state[:, STATES.index("newborn")], state[:, STATES.index("mitosis")]
+    # in the layout that frames with cut cells have too: another one would be compiled while a frame waits
+    newborn, dividing = (np.ascontiguousarray(state[:, STATES.index(name)]) for name in ("newborn", "mitosis"))
     found = Bodies(
         of.centre_px, of.area_px, brightness, _roundness(sums), votes, newborn, dividing, of.typical_px, light
     )
@@ -243,7 +244,7 @@ def _lit(sums: Floats, ground: float) -> tuple[Floats, tuple[float, float]]:
     return _relative(mean, typical, one), (typical, one)
 
 
-@compiled
+@compiled_for("float64[::1](float64[::1], float64, float64)")
 def _relative(mean: Floats, zero: float, one: float) -> Floats:
     return np.minimum(np.maximum((mean - zero) / one, -5.0), 5.0)
 

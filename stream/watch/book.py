@@ -49,11 +49,15 @@ class Rows:
         return set(self._rows)
 
 
+COUNTED = ("exit",)
+"""Kinds of event that are counted and not listed: where the stage moves they would drive out all others."""
+
+
 class EventBook:
     """Events by id: a new revision replaces the one before, and the counts follow."""
 
     def __init__(self, limit: int = 200) -> None:
-        self.rows = Rows(limit)
+        self.rows, self._counted = Rows(limit), Rows(limit)
         self.counts: Counter[tuple[str, str]] = Counter()
         self._crops: dict[int, tuple[Crop, ...]] = {}
         self._limit = limit
@@ -66,22 +70,23 @@ class EventBook:
         crops
             Small raw pictures ``(y, x)`` of the place, in order of time; kept from the first revision that has any.
         """
-        known = self.rows.get(event.event_id)
+        rows = self._counted if event.kind in COUNTED else self.rows
+        known = rows.get(event.event_id)
         if known is not None and known["revision"] >= event.revision:
             return
         if known is not None:
             self.counts[event.kind, known["status"]] -= 1
         self.counts[event.kind, event.status] += 1
-        row = self.rows.put(
+        row = rows.put(
             event.event_id,
             event.as_json()
             | {"wall_ms": wall_ms, "begun_wall_ms": known["begun_wall_ms"] if known else wall_ms}
             | {"position_um": list(event.position_um), "cell_count": event.cell_count},
         )
-        if crops and row["n"] not in self._crops:
+        if rows is self.rows and crops and row["n"] not in self._crops:
             self._crops[row["n"]] = crops
             self._crops.pop(row["n"] - self._limit, None)
-        row["thumb"] = row["n"] in self._crops
+        row["thumb"] = rows is self.rows and row["n"] in self._crops
 
     def crops(self, n: int) -> tuple[Crop, ...]:
         """Return the pictures of event number ``n``; empty when there are none."""

@@ -3,6 +3,8 @@ import pytest
 from track_scene import Disc, draw, grid, shot, table
 
 from models.track.assignment import AssignmentTracker
+from models.track.measure import _relative
+from models.track.write import write
 from stream.cells import Segmentation
 from stream.errors import ConfigError, StageError
 from stream.lineage import TrackState
@@ -186,6 +188,18 @@ def test_merge_and_split_again_is_no_division(max_cut):
     met = ids_at(steps[5], apart[3])
     assert (met == ids_at(steps[3], apart[3])) is (max_cut > 0)
     assert len(steps[5].segmentation.cells) == (8 if max_cut else 7)
+
+
+def test_a_frame_with_a_cut_meets_nothing_that_is_not_yet_compiled():
+    others = [d for d in grid() if d.y != 90]
+    pair = [Disc(90, 81), Disc(90, 99)]
+    both = shot(4, [*others, *pair])
+    image = both.segmentation.labels.copy()
+    image[image == 23] = 20
+    met = Segmented(both.moment, table(image, both.moment.frame.pixels))
+    steps = follow([*(shot(t, [*others, *pair]) for t in range(4)), met])
+    assert len(steps[-1].segmentation.cells) == len(met.segmentation.cells) + 1, "the cell was not cut"
+    assert [len(one.signatures) for one in (write, _relative)] == [1, 1]
 
 
 def test_twins_that_merge_again_keep_the_first_id():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,17 @@ def test_lists_forget_the_oldest(live: LiveState) -> None:
     assert (len(facts["events"]), len(facts["commands"])) == (200, 100)
     assert facts["events"][0]["frame"] == 100
     assert facts["counts"] == {"division.provisional": 300}
+
+
+def test_cells_that_leave_by_the_dozen_are_counted_and_drive_nothing_out(live: LiveState) -> None:
+    told = division(0, "provisional")
+    live.events([told])
+    leaving = [replace(told, kind="exit", event_id=event_id(FIELD, 5, "exit", n), parent_id=n) for n in range(300)]
+    live.events(leaving)
+    live.events([replace(one, revision=1, status="confirmed") for one in leaving[-5:]])
+    facts = live.facts()
+    assert [row["kind"] for row in facts["events"]] == ["division"]
+    assert facts["counts"] == {"division.provisional": 1, "exit.provisional": 295, "exit.confirmed": 5}
 
 
 def test_an_event_keeps_pictures_of_before_and_after(live: LiveState) -> None:
