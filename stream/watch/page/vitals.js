@@ -45,7 +45,7 @@ export function vitals(facts) {
   put("v-losses", worst.join(", ") || "none");
   put("v-divisions", String(counts["division.confirmed"] ?? 0));
   put("v-pending", `${counts["division.provisional"] ?? 0} open, ${counts["division.retracted"] ?? 0} retracted`);
-  put("v-others", OTHERS.map(([key, word]) => counts[key] && `${counts[key]} ${word}`).filter(Boolean).join(", "));
+  put("v-others", OTHERS.map(([key, word]) => counts[key] && `${counts[key]} ${word}`).filter(Boolean).join(", ") || "none announced, died or left");
   put("v-cells", number(field?.cells));
   spark("s-cells", field?.cells_line ?? []);
   put("v-applied", String(facts.command_counts.applied ?? 0));
