@@ -54,7 +54,7 @@ class DecodeSettings:
     object_px: float
     foreground: float = 0.3
     dim: float = 0.15
-    share: float = 0.35
+    share: float = 0.33
     seed: float = 0.25
     near: float = 0.25
     reach: float = 0.3

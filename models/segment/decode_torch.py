@@ -170,9 +170,9 @@ def _settled(grid: Tensor, inside: Tensor, most_cells: int, least: float) -> Ten
 def _limits(grid: Tensor, lightest: Tensor, settings: DecodeSettings, most_cells: int) -> Tensor:
     """Return from which probability on a pixel belongs to each label, as :func:`models.segment.votes.limits`."""
     n = most_cells + MOST_PATCHES + 1
-    total = totals(grid, (lightest * FINE).long(), n)
-    area = totals(grid, torch.ones_like(grid), n)
-    mean = total.double() / (area.clamp(min=1) * FINE)
+    light = (lightest * FINE).long()
+    total = totals(grid, light * light, n)
+    mean = total.double() / (totals(grid, light, n).clamp(min=1) * FINE)
     seeded = torch.arange(n, device=grid.device) <= most_cells
     limit = (settings.share * mean).clamp(settings.dim, settings.foreground)
     return torch.where(seeded, limit, settings.foreground).float()

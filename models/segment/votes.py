@@ -38,21 +38,23 @@ def blocks(foreground: Floats, threshold: float) -> Bytes:
 def limits(grid: Ints, foreground: Floats, count: int, seeded: int, dim: float, share: float, bright: float) -> Floats:
     """Return from which probability on a pixel belongs to each label, ``(count + 1,)``.
 
-    ``share`` of the mean over its blocks, between ``dim`` and ``bright``; ``bright`` for labels above ``seeded``.
+    ``share`` of the mean over its blocks, each weighed by itself so that a halo hardly counts, between ``dim`` and
+    ``bright``; ``bright`` for labels above ``seeded``.
     """
-    total, area = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    total, weight = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
     for y in range(grid.shape[0]):
         upper, lower = foreground[2 * y], foreground[2 * y + 1]
         for x in range(grid.shape[1]):
             k = grid[y, x]
             if k > 0:
                 best = max(upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1])
-                total[k] += np.int64(best * np.float32(FINE))
-                area[k] += 1
+                light = np.int64(best * np.float32(FINE))
+                total[k] += light * light
+                weight[k] += light
     limit = np.full(count + 1, np.float32(bright), np.float32)
     for k in range(1, seeded + 1):
-        if area[k]:
-            limit[k] = min(max(share * total[k] / (area[k] * FINE), dim), bright)
+        if weight[k]:
+            limit[k] = min(max(share * total[k] / (weight[k] * FINE), dim), bright)
     return limit
 
 
