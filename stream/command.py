@@ -26,10 +26,13 @@ class SetExposure(_Model):
 
 
 class SetInterval(_Model):
-    """Begin a frame every ``interval_ms`` (0: as fast as the camera goes)."""
+    """Begin a frame every ``interval_ms`` (0: as fast as the camera goes); None: as the plan says.
+
+    With a position in the command's target only that position changes its schedule.
+    """
 
     kind: Literal["set_interval"] = "set_interval"
-    interval_ms: float = Field(ge=0)
+    interval_ms: float | None = Field(default=None, ge=0)
 
 
 class SetRoi(_Model):
@@ -84,15 +87,36 @@ class SetLight(_Model):
     on: bool | None = None
 
 
+class AddPosition(_Model):
+    """Visit one more position (µm) from the next time point on; without z: at the focus of the target's position."""
+
+    kind: Literal["add_position"] = "add_position"
+    x_um: float
+    y_um: float
+    z_um: float | None = None
+
+
+class DropPosition(_Model):
+    """Visit the target's position no more."""
+
+    kind: Literal["drop_position"] = "drop_position"
+
+
 class Acquire(_Model):
-    """Take a useq sequence, then go on with the plan."""
+    """Take a useq sequence (a burst, a z-stack, channels) at a place, then go on with the plan.
+
+    ``at_um`` = (x, y) is brought to the middle of the image; None: the target's position, or where the stage is.
+    ``sequenced`` lets the hardware run it in one go, where it can; nothing can be commanded meanwhile.
+    """
 
     kind: Literal["acquire"] = "acquire"
     sequence: MDASequence
+    at_um: tuple[float, float] | None = None
+    sequenced: bool = False
 
 
 class Stimulate(_Model):
-    """Show a mask on the light modulator."""
+    """Light the polygons ``mask_yx_px`` (vertices (y, x) in pixels of the cause's frame) through the modulator."""
 
     kind: Literal["stimulate"] = "stimulate"
     mask_yx_px: tuple[tuple[tuple[int, int], ...], ...]
@@ -127,6 +151,8 @@ Action = Annotated[
     | Recentre
     | SetChannel
     | SetLight
+    | AddPosition
+    | DropPosition
     | Acquire
     | Stimulate
     | Pause
@@ -136,7 +162,7 @@ Action = Annotated[
 ]
 ACTION_KINDS = (
     "set_exposure", "set_interval", "set_roi", "set_binning", "set_pixel_type", "move_stage", "recentre", "set_channel",
-    "set_light", "acquire", "stimulate", "pause", "resume", "stop",
+    "set_light", "add_position", "drop_position", "acquire", "stimulate", "pause", "resume", "stop",
 )  # fmt: skip
 
 
@@ -146,6 +172,14 @@ class Cause(_Model):
     event_id: str | None = None
     frame: FrameRef | None = None
     origin: str = "operator"
+
+
+class Decision(_Model):
+    """An operator's word on a command that waits for it."""
+
+    command_id: str = Field(min_length=1, max_length=200)
+    approve: bool
+    by: str = "operator"
 
 
 class Target(_Model):

@@ -67,6 +67,8 @@ class Commands:
         return {"exposure_ms": actual}
 
     def _pace(self, action: c.SetInterval, command: c.Command) -> Values:
+        if action.interval_ms is None or command.target.position is not None:
+            raise Refused("this mode keeps one interval for all positions; give it in ms")
         actual = self._mode.set_interval(action.interval_ms)
         self._mode.applied(command.command_id)
         return {"interval_ms": actual}
@@ -141,6 +143,8 @@ class Commands:
 
 
 _NOT_YET = {
+    "add_position": "this mode keeps the positions that it began with",
+    "drop_position": "this mode keeps the positions that it began with",
     "acquire": "a whole sequence in one command comes with protocols; plan it in [plan] with mode = 'mda'",
     "stimulate": "this driver drives no light modulator",
 }

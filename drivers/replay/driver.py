@@ -62,7 +62,7 @@ class ReplayDriver:
         self._paused = False
         self._read_all = False
         self._ended = "the recording is over"
-        self._interval_ns = 0
+        self._interval_ns = self._usual_ns = 0
         self._point: tuple[int, int] | None = None
         self._due_ns = 0
         self._effects: list[str] = []
@@ -113,7 +113,8 @@ class ReplayDriver:
             raise DriverError("this replay has been started; open another driver to play it again")
         speed = self._options.speed
         real_ms = plan.interval_ms if recording.about.interval_ms is None else recording.about.interval_ms
-        self._interval_ns = round(1e6 * (real_ms if speed == "real" else 0.0 if speed == "max" else 1000.0 / speed))
+        self._usual_ns = round(1e6 * (real_ms if speed == "real" else 0.0 if speed == "max" else 1000.0 / speed))
+        self._interval_ns = self._usual_ns
         self._reader = threading.Thread(target=self._read_ahead, args=(recording, plan.frames), name="replay-reader")
         self._reader.daemon = True
         self._reader.start()
@@ -146,8 +147,9 @@ class ReplayDriver:
                 case Stop():
                     self._stopped, self._ended = True, "stopped by command"
                 case SetInterval(interval_ms=interval_ms):
-                    self._due_ns += round(interval_ms * 1e6) - self._interval_ns
-                    self._interval_ns = round(interval_ms * 1e6)
+                    asked_ns = self._usual_ns if interval_ms is None else round(interval_ms * 1e6)
+                    self._due_ns += asked_ns - self._interval_ns
+                    self._interval_ns = asked_ns
                 case _:
                     raise Refused(f"a recording cannot {action.kind}; it takes {', '.join(COMMANDS)}")
             seen = isinstance(action, Resume | SetInterval)

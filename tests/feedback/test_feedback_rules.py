@@ -150,7 +150,7 @@ REFUSED = {
     ),
     "impossible light": (f'{R}\ndo=[{{kind="set_light", power=1.5}}]', "'power' .*less than or equal to 1"),
     "second action": (
-        f'{R}\ndo=[{{kind="pause"}}, {{kind="set_interval"}}]', r"do 2 \('set_interval'\): 'interval_ms'"
+        f'{R}\ndo=[{{kind="pause"}}, {{kind="set_exposure"}}]', r"do 2 \('set_exposure'\): 'exposure_ms'"
     ),
     "unknown reference": (
         f'{R}\ndo=[{{kind="recentre", target_um="event.position"}}]', "did you mean 'event.position_um'"
