@@ -67,7 +67,7 @@ def test_the_driver_says_what_it_opened(bench: Any) -> None:
     assert said["devices"]["XY"] == "DemoCamera.DXYStage"
     assert said["channels"] == ("Cy5", "DAPI", "FITC", "Rhodamine")
     assert "set_roi" in said["commands"]
-    assert set(said["refused"]) == {"acquire", "stimulate"}
+    assert set(said["refused"]) == {"acquire", "stimulate", "add_position", "drop_position"}
     assert said["interval"]["mda"] == "kept by the driver"
     assert "no interval_property" in said["interval"]["stream"]
 
