@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.guard import Guard
@@ -33,7 +33,8 @@ _URGENT = 1_000_000
 class Ledger(Protocol):
     """Where commands and their transitions are kept (``stream.facts.rig.RigFacts``)."""
 
-    def command(self, command: Command) -> object: ...
+    def command(self, command: Command, received: Ack) -> object: ...
+    def progress(self, ack: Ack) -> None: ...
     def transition(self, ack: Ack) -> None: ...
     def known(self, command_id: str) -> Ack | None: ...
 
@@ -108,8 +109,9 @@ class Desk:
             closed = self._closed
             self._supersede(command)
             self._open[command.command_id] = pending
-        self._ledger.command(command)
-        self._progress(command, AckState.RECEIVED)
+        received = Ack(command_id=command.command_id, state=AckState.RECEIVED)
+        self._ledger.command(command, received)
+        self._answer(command, received)
         if closed:
             self._finish(pending, AckState.REFUSED, "the run is over")
             return
@@ -193,7 +195,7 @@ class Desk:
         if verdict := self._guard.check(command, self._at_um, self._clock()):
             self._finish(pending, verdict.state, verdict.reason)
             return
-        self._progress(command, AckState.ACCEPTED)
+        self._accept(command)
         try:
             self._drive(pending)
         except Refused as refusal:
@@ -252,9 +254,9 @@ class Desk:
         self._ledger.transition(ack)
         self._answer(pending.command, ack)
 
-    def _progress(self, command: Command, state: AckState, **more: Any) -> None:
-        ack = Ack(command_id=command.command_id, state=state, **more)
-        self._ledger.transition(ack)
+    def _accept(self, command: Command) -> None:
+        ack = Ack(command_id=command.command_id, state=AckState.ACCEPTED)
+        self._ledger.progress(ack)
         self._answer(command, ack)
 
 

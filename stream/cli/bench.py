@@ -12,6 +12,8 @@ from stream.errors import ConfigError
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="What this machine can do.")
 _COLUMNS = "{:<14}{:>6}  {:<14}{:<6}{:>9}{:>9}{:>9}{:>9}{:>7}{:>8}{:>10}{:>9}"
 
+_LOOP_COLUMNS = "{:<8}{:<9}{:<16}{:>9}{:>9}{:>9}{:>9}{:>9}"
+
 
 @app.command()
 def inference(
@@ -61,6 +63,50 @@ def _table(found: dict[str, Any]) -> str:
     if usual:
         rows.append(f"decoding at 1024 takes {min(usual):.3f} to {max(usual):.3f} of skimage's post-processing")
     rows += [f"not measured: {name}: {why}" for part in ("left_out", "failed") for name, why in found[part].items()]
+    return "\n".join(rows)
+
+
+@app.command()
+def loop(
+    commands: Annotated[int, typer.Option(min=1, help="Commands for each rig and mode.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the mix of commands.")] = 0,
+    only: Annotated[str | None, typer.Option(help="stream or mda; default: both.")] = None,
+    rig: Annotated[str | None, typer.Option(help="democam or virtual; default: both.")] = None,
+    json: Json = False,
+) -> None:
+    """Time the loop: from a command that is sent to the frame that shows it, on two rigs in two modes.
+
+    The rig is a node in a process of its own with its control port, desk, guard and facts on disk; commands of many
+    kinds are sent to it as an analysis sends them. boundary_ms: waiting for the frame boundary. device_ms: calls to the
+    core. bare_device_ms: the same calls, made after each command by another process to devices of its own with nothing
+    of ours between. beside_device_ms: total - boundary - device, of each command. total_ms: from arrival at the rig to
+    the effect. to_first_frame_ms: from arrival to the frame that shows it. asked_ms, beside_asked_ms: the same, from
+    sending to final answer, by the sender's clock. device_ratio: device_ms by bare_device_ms, p50 and of the sums.
+    """
+    from stream.bench.loop import MODES, RIGS, LoopPlan
+    from stream.bench.loop import loop as measure
+
+    modes = tuple(mode for mode in MODES if only in (None, mode))
+    rigs = tuple(name for name in RIGS if rig in (None, name))
+    if not modes or not rigs:
+        raise ConfigError(f"--only is one of {', '.join(MODES)} and --rig one of {', '.join(RIGS)}")
+    screen, progress = Screen(json), Screen(as_json=True)
+    screen.result(measure(LoopPlan(commands, seed, modes, rigs), progress.say), _loop_table)
+
+
+def _loop_table(found: dict[str, Any]) -> str:
+    rows = [_LOOP_COLUMNS.format("mode", "rig", "ms", "commands", "least", "p50", "p95", "p99")]
+    for mode, rigs in found.items():
+        for rig, one in rigs.items():
+            for name, times in one.items():
+                if name.endswith("_ms") and times:
+                    rows.append(
+                        _LOOP_COLUMNS.format(
+                            mode, rig, name.removesuffix("_ms"), one["commands"], *(f"{t:.2f}" for t in times.values())
+                        )
+                    )
+            ratio = one["device_ratio"]
+            rows.append(f"{mode:<8}{rig:<9}device / bare: {ratio['p50']} (p50), {ratio['of_sums']} (of the sums)")
     return "\n".join(rows)
 
 

@@ -138,19 +138,30 @@ class RigFacts:
         row = (wall_ns(), gap.camera, gap.field, gap.session, gap.epoch, gap.after_seq, gap.missing, gap.reason)
         self._database.put((f"INSERT INTO gaps VALUES (NULL{', ?' * 9})", (*row, gap.detail)))
 
-    def command(self, command: Command) -> None:
-        """Record a command, on disk on return; ask :meth:`known` first.
+    def command(self, command: Command, received: Ack | None = None) -> None:
+        """Record a command, with its first answer if that is given, on disk on return; ask :meth:`known` first.
 
         Raises
         ------
         StoreError
             It could not be written, or its id is there already: refuse the command.
         """
-        self._database.commit((f"INSERT INTO commands VALUES (NULL{', ?' * 12})", _command_row(command)))
+        statements: list[Statement] = [(f"INSERT INTO commands VALUES (NULL{', ?' * 12})", _command_row(command))]
+        if received is not None:
+            statements.append((INSERT_TRANSITION, transition_row(received)))
+        self._database.commit(*statements)
 
     def transition(self, ack: Ack) -> None:
         """Record an answer, on disk on return. Raises StoreError."""
         self._database.commit((INSERT_TRANSITION, transition_row(ack)))
+
+    def progress(self, ack: Ack) -> None:
+        """Record an answer that another one will follow: soon on disk, and always before that one. Raises StoreError.
+
+        After a crash the command ends as ``unknown`` with or without it, so the hardware need not wait for the disk.
+        """
+        if not self._database.put((INSERT_TRANSITION, transition_row(ack))):
+            self.transition(ack)
 
     def loss(self, stage: str, reason: str, count: int = 1, *, ref: FrameRef | None = None) -> None:
         """Record frames that were taken and did not reach the next part."""
