@@ -230,6 +230,17 @@ class FeedbackSettings(Settings):
     """Age limit of a command whose wish names none."""
 
 
+class RehearseSettings(Settings):
+    """[rehearse] how ``cytoloop rehearse`` runs this configuration on the virtual microscope."""
+
+    seconds: float = Field(default=30.0, ge=1)
+    """How long each arm images."""
+    seeds: int = Field(default=3, ge=1)
+    """Specimens: 0, 1, 2, …"""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the virtual microscope, over those of ``[camera.options]``."""
+
+
 class RecordSettings(Settings):
     """[record] what is kept."""
 
@@ -275,6 +286,7 @@ class Configuration(Settings):
     dose: DoseSettings = DoseSettings()
     chain: ChainSettings = ChainSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    rehearse: RehearseSettings = RehearseSettings()
     record: RecordSettings = RecordSettings()
     watch: WatchSettings = WatchSettings()
     wire: WireSettings = WireSettings()

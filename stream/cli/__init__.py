@@ -13,6 +13,7 @@ from stream.cli import (
     lineage,
     live,
     offline,
+    rehearsal,
     rig,
     training,  # noqa: F401  adds its commands to those of models
 )
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 for command in (
     live.demo, live.run, live.acquire, live.analyse, live.watch, live.replay,
-    offline.simulate, offline.evaluate, lineage.lineage, lineage.export,
+    offline.simulate, offline.evaluate, rehearsal.rehearse, lineage.lineage, lineage.export,
     rig.stop, rig.pause, rig.resume,
     offline.doctor,
 ):  # fmt: skip

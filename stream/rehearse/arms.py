@@ -1,0 +1,99 @@
+"""The arms of a rehearsal: one configuration with its policies, without them, and as a steady plan of the same dose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stream.config import Configuration, parse
+from stream.errors import ConfigError
+
+ARMS = ("policy", "without", "fixed")
+"""With the policies; the plan alone; the plan alone at the interval that spends the light of the first."""
+_VIRTUAL_ONLY = "virtual"
+
+
+def on_the_virtual_microscope(config: Configuration) -> tuple[Configuration, list[str]]:
+    """Return the configuration for the virtual microscope, and in words what was changed for that.
+
+    Plan, limits, dose, chain and policies stay. What ``[rehearse] options`` says of the specimen and the optics goes
+    over the camera's own options, which hold only where they were the virtual microscope's already.
+
+    Raises
+    ------
+    ConfigError
+        ``[rehearse] options`` says something that the virtual microscope does not know.
+    """
+    options, changes = dict(config.camera.options), []
+    if config.camera.driver != _VIRTUAL_ONLY:
+        changes.append(f"[camera] driver '{config.camera.driver}' is rehearsed on the virtual microscope")
+        if options:
+            changes.append(f"[camera.options] left out: {', '.join(sorted(options))}")
+        options = {}
+    options |= config.rehearse.options
+    camera = config.camera.model_copy(update={"driver": _VIRTUAL_ONLY, "options": options})
+    moved = config.model_copy(update={"camera": camera})
+    if config.camera.driver != _VIRTUAL_ONLY and config.plan.channels:
+        moved, said = _channels_renamed(moved, options)
+        changes.append(said)
+    return moved, changes
+
+
+def arm(config: Configuration, name: str, seed: int, out: Path, interval_ms: float | None = None) -> Configuration:
+    """Return the configuration of one arm.
+
+    Parameters
+    ----------
+    name
+        One of :data:`ARMS`.
+    seed
+        Of the specimen and the camera's noise: the same cells live in every arm.
+    out
+        Where its run folder goes.
+    interval_ms
+        In place of the plan's (the ``fixed`` arm).
+    """
+    update: dict[str, Any] = {
+        "camera": config.camera.model_copy(update={"options": {**config.camera.options, "seed": seed}}),
+        "run": config.run.model_copy(update={"name": f"{name}-{seed}", "out": out, "seed": seed}),
+    }
+    if name != "policy":
+        update["feedback"] = config.feedback.model_copy(update={"policies": ()})
+    if interval_ms is not None:
+        update["plan"] = config.plan.model_copy(update={"interval_ms": interval_ms})
+    return config.model_copy(update=update)
+
+
+def interval_of_same_dose(config: Configuration, light_ms: float, seconds: float) -> float:
+    """Return the steady interval (ms) at which the plan spends ``light_ms`` (of full power) in ``seconds``.
+
+    Raises
+    ------
+    ConfigError
+        The light does not suffice for one time point.
+    """
+    plan = config.plan
+    images = max(len(plan.positions_um), 1) * max(len(plan.channels), 1)
+    power = 1.0 if plan.light_power is None else plan.light_power
+    once_ms = plan.exposure_ms * power * images
+    if light_ms < once_ms or not once_ms:
+        raise ConfigError("the run with the policies spent no light: there is no steady plan of the same dose")
+    return seconds * 1e3 * once_ms / light_ms
+
+
+def _channels_renamed(config: Configuration, options: Mapping[str, Any]) -> tuple[Configuration, str]:
+    """Let the plan's channels be those of the virtual microscope, in order, in the plan and in the chain."""
+    from drivers.virtual.options import VirtualOptions
+
+    known = parse(VirtualOptions, options, "[rehearse] options").channel_names
+    new = dict(zip(config.plan.channels, known, strict=False))
+    chain = config.chain.model_copy(
+        update={
+            "segment_channel": new.get(config.chain.segment_channel, ""),
+            "measure_channels": tuple(new[name] for name in config.chain.measure_channels if name in new),
+        }
+    )
+    plan = config.plan.model_copy(update={"channels": tuple(new.values())})
+    said = ", ".join(f"{name} as {new.get(name, 'nothing')}" for name in config.plan.channels)
+    return config.model_copy(update={"chain": chain, "plan": plan}), f"[plan] channels: {said}"
