@@ -35,7 +35,7 @@ RIGS: dict[str, CameraSettings] = {
     "democam": CameraSettings(
         driver="micromanager", options={"properties": {"Camera.Mode": "Fluorescent Beads", "Camera.BitDepth": 16}}
     ),
-    "virtual": CameraSettings(driver="virtual", options={"seed": 7, "cells": 60, "minutes_per_second": 1.0}),
+    "virtual": CameraSettings(driver="virtual", options={"seed": 7, "cells": 60, "minutes_per_second": 1.0, "truth_dir": None}),
 }
 _INTERVAL_MS = 50.0
 _EXPOSURE_MS = 15.0
