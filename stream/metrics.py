@@ -48,6 +48,13 @@ STAGE_ERRORS = Counter(
 FALLBACKS = Counter(
     "cytoloop_base_plan_returns", "Times the rig fell back to its base plan", ["reason"], registry=REGISTRY
 )
+APPROVALS_WAITING = Gauge("cytoloop_approvals_waiting", "Commands that wait for an operator's word", registry=REGISTRY)
+DOSE = Gauge(
+    "cytoloop_dose_full_power_seconds", "Light that a field has had, as s at full power", ["field"], registry=REGISTRY
+)
+DOSE_LEVELS = Counter(
+    "cytoloop_dose_levels_reached", "Times a field reached a level of its light budget", ["level"], registry=REGISTRY
+)
 CELLS_ALIVE = Gauge("cytoloop_cells_alive", "Cells in the newest decided frame", ["field"], registry=REGISTRY)
 RUNTIME = Gauge(
     "cytoloop_runtime_info",

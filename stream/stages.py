@@ -62,6 +62,14 @@ class Driver(Protocol):
         """End the acquisition and release the hardware. Idempotent; closes the light."""
 
 
+@runtime_checkable
+class Darkens(Protocol):
+    """A driver that can close the light out of turn, for an emergency."""
+
+    def darken(self) -> None:
+        """Close the light now, from any thread, whatever another command is waiting for."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
     """One field at one time point, as the chain sees it.

@@ -162,6 +162,12 @@ class MicroManagerDriver(Generic[Options]):
 
         return self._owner.ask(call, self._patience_s, mode.between_frames)
 
+    def darken(self) -> None:
+        """Close the light now, from any thread: in an emergency it does not wait for the core's owner to be free."""
+        rig = self._rig
+        if rig is not None:
+            rig.darken()
+
     def backlog(self) -> int:
         """Frames taken and not yet handed out."""
         return len(self._outbox)
