@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from useq import MDASequence
 
 from stream.command import ACTION_KINDS
 from stream.errors import ConfigError
+from stream.protocol import as_protocol, positions_um, read_protocol, times_ms
 
 Model = TypeVar("Model", bound=BaseModel)
 _FILES = ("cfg", "source")
@@ -49,15 +51,56 @@ class CameraSettings(Settings):
 class PlanSettings(Settings):
     """[plan] what the rig does when nobody asks for anything else."""
 
+    protocol: MDASequence | None = None
+    """A ``useq.MDASequence``, or in a configuration the file that holds one (YAML, JSON, TOML). With it the mode is
+    ``mda``, and frames, interval, channels, positions and exposure are the protocol's; other values are errors."""
     mode: Literal["stream", "mda"] = "stream"
     interval_ms: float = Field(default=100.0, ge=0)
     exposure_ms: float = Field(default=10.0, gt=0)
+    """Of every frame; with a protocol, of the channels that state none."""
     frames: int | None = Field(default=None, ge=1)
     """Time points to take; None: until stopped."""
     channels: tuple[str, ...] = ()
     positions_um: tuple[tuple[float, float, float], ...] = ()
-    """Stage positions (x, y, z); empty: where the stage is."""
+    """Stage positions (x, y, z); empty: where the stage is, or as the protocol says where it leaves an axis open."""
     light_power: float | None = Field(default=None, ge=0, le=1)
+    max_burst_ms: float | None = Field(default=None, gt=0)
+    """The longest time that a hardware-sequenced burst keeps the core from commands; None: as [limits] says."""
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            return read_protocol(Path(value))
+        return as_protocol(value, "[plan] protocol") if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _as_the_protocol_says(self) -> PlanSettings:
+        if self.protocol is None:
+            return self
+        for name, value in _planned(self.protocol).items():
+            stated = getattr(self, name)
+            if name in self.model_fields_set and stated != value:
+                raise ValueError(f"{name} = {stated!r} contradicts the protocol, which says {value!r}; leave it out")
+            self.__dict__[name] = value
+        return self
+
+
+def _planned(sequence: MDASequence) -> dict[str, Any]:
+    """Return what a protocol fixes of the plan."""
+    times = times_ms(sequence)
+    exposures = [channel.exposure for channel in sequence.channels if channel.exposure is not None]
+    fixed: dict[str, Any] = {
+        "mode": "mda",
+        "frames": len(times),
+        "channels": tuple(channel.config for channel in sequence.channels),
+        "positions_um": positions_um(sequence),
+    }
+    if len(times) > 1:
+        fixed["interval_ms"] = times[1] - times[0]
+    if exposures:
+        fixed["exposure_ms"] = exposures[0]
+    return fixed
 
 
 Box = tuple[float, float, float, float]
@@ -79,6 +122,8 @@ class LimitSettings(Settings):
     allow: tuple[str, ...] | None = None
     """Command kinds that feedback may send; None: all."""
     exposure_ms: tuple[float, float] = (0.01, 10_000.0)
+    max_burst_ms: float = Field(default=2_000.0, gt=0)
+    """The longest time that a hardware-sequenced burst keeps the core from commands; longer ones are taken in parts."""
     interval_ms: tuple[float, float] = (0.0, 3_600_000.0)
     light_power: tuple[float, float] = (0.0, 1.0)
     stimulate_ms: tuple[float, float] = (0.0, 10_000.0)
@@ -300,10 +345,18 @@ def load(path: Path) -> Configuration:
     ConfigError
         The file is missing, is no TOML, or says something unknown or impossible.
     """
-    config = parse(Configuration, read_toml(path), str(path))
+    config = parse(Configuration, _with_protocol(read_toml(path), path), str(path))
     files = {key: config.camera.options[key] for key in _FILES if isinstance(config.camera.options.get(key), str)}
     options = config.camera.options | {key: str(path.parent.resolve() / file) for key, file in files.items()}
     return config.model_copy(update={"camera": config.camera.model_copy(update={"options": options})})
+
+
+def _with_protocol(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Put a protocol's file in place of its name, which starts at the configuration's folder."""
+    plan = data.get("plan")
+    if not isinstance(plan, dict) or not isinstance(plan.get("protocol"), str):
+        return data
+    return {**data, "plan": {**plan, "protocol": path.parent.resolve() / plan["protocol"]}}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -341,7 +394,8 @@ def _sentence(model: type[BaseModel], item: Any) -> str:
         hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
         return f"unknown key '{key}'; {hint}"
     said = item["msg"].removeprefix("Value error, ")
-    return f"'{key}' {said[0].lower()}{said[1:]} (got {item.get('input')!r})"
+    given = "" if isinstance(item.get("input"), dict) else f" (got {item.get('input')!r})"
+    return f"'{key}' {said[0].lower()}{said[1:]}{given}"
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -64,13 +65,48 @@ class Stamps:
         return replace(self, stages=(*self.stages, (name, begin_ns, end_ns)))
 
 
-def field_name(camera: str, position: int) -> str:
+@dataclass(frozen=True, slots=True)
+class FieldName:
+    """What a field's name says; ``aside`` is the id of the command that asked for it beside the plan."""
+
+    camera: str
+    position: int
+    tile: int = 0
+    aside: str = ""
+
+
+def field_name(camera: str, position: int, tile: int = 0, aside: str = "") -> str:
     """Name the field that a camera sees at a position of the plan.
 
-    >>> field_name("Camera", 0)
-    'Camera:p0'
+    Each tile of a grid is a field of its own; the first one bears the position's name. Frames that a command asked for
+    beside the plan (``aside``: its id) belong to no field of the plan: other planes, other places, other times.
+
+    >>> field_name("Camera", 0), field_name("Camera", 2, tile=3), field_name("Camera", 1, aside="mitosis/7")
+    ('Camera:p0', 'Camera:p2g3', 'Camera:p1/mitosis/7')
     """
-    return f"{camera}:p{position}"
+    return f"{camera}:p{position}{f'g{tile}' if tile else ''}{f'/{aside}' if aside else ''}"
+
+
+_FIELD = re.compile(r"(.*?):p(\d+)(?:g(\d+))?(?:/(.+))?", re.DOTALL)
+
+
+def parse_field(name: str) -> FieldName | None:
+    """Read a field's name; None for one that :func:`field_name` did not make.
+
+    >>> parse_field("Camera:p2g3")
+    FieldName(camera='Camera', position=2, tile=3, aside='')
+    """
+    found = _FIELD.fullmatch(name)
+    if found is None:
+        return None
+    camera, position, tile, aside = found.groups()
+    return FieldName(camera, int(position), int(tile or 0), aside or "")
+
+
+def is_aside(name: str) -> bool:
+    """Whether a field holds frames that a command asked for beside the plan; no chain follows those."""
+    field = parse_field(name)
+    return field is not None and bool(field.aside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,231 @@
+"""MDA mode: what a time point of each position consists of, as useq's own iterator lays it out.
+
+The schedule decides when and where; which planes, channels and tiles a visit has, in which order and at which places,
+is asked of useq, so that a protocol means here what it means everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from useq import MDAEvent, MDASequence, _iter_sequence
+from useq import Position as Stop
+
+from drivers.micromanager.schedule import Order, Pace, Part
+from stream.config import PlanSettings
+from stream.errors import Refused
+from stream.frame import Index
+from stream.protocol import cycle_of, positions_of, times_ms
+
+Position = tuple[float, float, float]
+Visits = Sequence[Sequence[Part["Shot"]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One event, as useq gave it. ``aside``: id of the command that asked for it beside the plan."""
+
+    index: Index
+    event: MDAEvent
+    aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A position of the plan: where it was planned, and where it is now (None: wherever the stage is).
+
+    ``fixed`` names the axes in which its events lie at absolute places, so that it cannot be moved along them.
+    """
+
+    planned_um: Position | None
+    now_um: Position | None
+    name: str = ""
+    fixed: str = ""
+
+    def shift_um(self) -> Position:
+        """How far it was moved."""
+        if self.planned_um is None or self.now_um is None:
+            return (0.0, 0.0, 0.0)
+        x, y, z = (now - planned for now, planned in zip(self.now_um, self.planned_um, strict=True))
+        return (x, y, z)
+
+    def moved(self, now_um: Position) -> Spot:
+        """Return it at another place. Raises Refused."""
+        if self.planned_um is not None:
+            along = "xyz"
+            for axis, now, planned in zip(along, now_um, self.planned_um, strict=True):
+                if axis in self.fixed and abs(now - planned) > 1e-6:
+                    raise Refused(f"the protocol takes absolute places in {axis}; this position cannot be moved there")
+        return replace(self, now_um=now_um)
+
+
+class Course:
+    """The visits of every position of a plan.
+
+    Parameters
+    ----------
+    plan
+        With a protocol or without one.
+    stage_um
+        Where the stage is: the place of whatever the plan leaves open.
+    fov_um
+        Width and height of the image, from which grids are laid out.
+    """
+
+    def __init__(self, plan: PlanSettings, stage_um: Position, fov_um: tuple[float, float]) -> None:
+        self.sequence = _filled(plan.protocol or _sequence_of(plan), stage_um, fov_um)
+        self._fov_um = fov_um
+        self.pace = _pace(plan)
+        self._cycle = _cycle(self.sequence, plan.frames)
+        self._visits = _visits(self.sequence, self._cycle)
+        self.spots = {p: self._spot(p) for p in range(len(positions_of(self.sequence)) or 1)}
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the whole course of a position is taken before the next one's."""
+        order = self.sequence.axis_order
+        return len(self.spots) > 1 and "p" in order and "t" in order and order.index("p") < order.index("t")
+
+    def parts(self, position: int, t: int) -> Sequence[Part[Shot]]:
+        """Return the parts of a position's visit number ``t``."""
+        visits = self._visits[position]
+        # The first round may hold what is done once (an autofocus); from then on the rounds repeat.
+        return visits[t] if t < len(visits) else visits[1 + (t - 1) % self._cycle]
+
+    def add(self, place_um: Position) -> int:
+        """Take one more position, with the protocol's own channels, planes and tiles; returns its number."""
+        number = max(self.spots) + 1
+        stops = positions_of(self.sequence)
+        first = stops[0] if stops else Stop(x=0.0, y=0.0, z=0.0)
+        stop = Stop(x=place_um[0], y=place_um[1], z=place_um[2], name=f"added {number}")
+        if self.sequence.grid_plan is not None and not self.sequence.grid_plan.is_relative:
+            raise Refused("the protocol's grid lies at absolute places; a position more would take the same tiles")
+        sequence = self.sequence.replace(stage_positions=(first.replace(sequence=None), stop))
+        self._visits[number] = _renumbered(_visits(sequence, self._cycle)[1], number)
+        fixed = "z" if sequence.z_plan is not None and not sequence.z_plan.is_relative else ""
+        self.spots[number] = Spot(place_um, place_um, stop.name or "", fixed)
+        return number
+
+    def move(self, position: int, place_um: Position) -> None:
+        """Take a position elsewhere from now on. Raises Refused."""
+        self.spots[position] = self.spots[position].moved(place_um)
+
+    def pin(self, position: int, place_um: Position) -> None:
+        """Let a position that was wherever the stage stood be here from now on."""
+        self.spots[position] = replace(self.spots[position], now_um=place_um)
+
+    def _spot(self, p: int) -> Spot:
+        stops = positions_of(self.sequence)
+        if not stops:
+            return Spot(None, None)
+        stop = stops[p]
+        inner = stop.sequence
+        grid = (inner.grid_plan if inner is not None else None) or self.sequence.grid_plan
+        planes = (inner.z_plan if inner is not None else None) or self.sequence.z_plan
+        fixed = ("xy" if grid is not None and not grid.is_relative else "") + (
+            "z" if planes is not None and not planes.is_relative else ""
+        )
+        place = (stop.x or 0.0, stop.y or 0.0, stop.z or 0.0)
+        return Spot(place, place, stop.name or "", fixed)
+
+
+def asides(sequence: MDASequence, aside: str, position: int, fov_um: tuple[float, float]) -> list[Shot]:
+    """Return the shots of a sequence that a command asks for beside the plan; their frames count from 0."""
+    laid_out = _with_fov(sequence, fov_um)
+    return [Shot(_index(event, position, event.index.get("t", 0)), event, aside) for event in _events(laid_out)]
+
+
+def _sequence_of(plan: PlanSettings) -> MDASequence:
+    """Write a plan without a protocol as a sequence."""
+    stops = [Stop(x=x, y=y, z=z) for x, y, z in plan.positions_um]
+    return MDASequence(stage_positions=stops, channels=list(plan.channels))
+
+
+def _pace(plan: PlanSettings) -> Pace:
+    if plan.protocol is not None:
+        times_ns = tuple(round(ms * 1e6) for ms in times_ms(plan.protocol))
+        return Pace(round(plan.interval_ms * 1e6), len(times_ns), times_ns)
+    return Pace(round(plan.interval_ms * 1e6), plan.frames)
+
+
+def _cycle(sequence: MDASequence, frames: int | None) -> int:
+    cycle = cycle_of(sequence)
+    return cycle if frames is None else min(cycle, max(frames - 1, 1))
+
+
+def _filled(sequence: MDASequence, stage_um: Position, fov_um: tuple[float, float]) -> MDASequence:
+    """Give every position all coordinates where anything is placed relative to it, and grids the size of an image."""
+    sequence = _with_fov(sequence, fov_um)
+    stops: Sequence[Any] = positions_of(sequence)
+    if not stops and sequence.z_plan is None and sequence.grid_plan is None:
+        return sequence.replace(stage_positions=())
+    grid = sequence.grid_plan
+    anywhere = grid is not None and not grid.is_relative
+    filled = []
+    for stop in stops or (Stop(),):
+        own_grid = stop.sequence is not None and stop.sequence.grid_plan is not None
+        xy = {} if anywhere and not own_grid else {"x": _or(stop.x, stage_um[0]), "y": _or(stop.y, stage_um[1])}
+        inner = _with_fov(stop.sequence, fov_um) if stop.sequence is not None else None
+        filled.append(
+            Stop(**xy, z=_or(stop.z, stage_um[2]), name=stop.name, sequence=inner, properties=stop.properties)
+        )
+    return sequence.replace(stage_positions=tuple(filled))
+
+
+def _with_fov(sequence: MDASequence, fov_um: tuple[float, float]) -> MDASequence:
+    if sequence.grid_plan is None:
+        return sequence
+    grid = sequence.grid_plan.model_copy(update={"fov_width": fov_um[0], "fov_height": fov_um[1]})
+    return sequence.replace(grid_plan=grid)
+
+
+def _events(sequence: MDASequence) -> list[MDAEvent]:
+    """Let useq lay out a sequence; it keeps every one that it ever saw, for which a night is too long."""
+    events = list(sequence.iter_events())
+    for keeps in (_iter_sequence._iter_axis, _iter_sequence._sizes, _iter_sequence._used_axes):
+        keeps.cache_clear()
+    return events
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+def _visits(sequence: MDASequence, cycle: int) -> dict[int, Visits]:
+    """Let useq lay out one round of visits after the first, and sort its events by position and visit."""
+    rounds = sequence.replace(time_plan={"interval": 0, "loops": cycle + 1})
+    early = [axis for axis in _before_position(sequence) if axis != "t"]
+    found: dict[int, list[list[tuple[Order, Shot]]]] = defaultdict(lambda: [[] for _ in range(cycle + 1)])
+    for event in _events(rounds):
+        p, t = event.index.get("p", 0), event.index.get("t", 0)
+        order = (*(event.index.get(axis, 0) for axis in early), p)
+        found[p][t].append((order, Shot(_index(event, p, t), event)))
+    return {p: [_parts(visit) for visit in visits] for p, visits in found.items()}
+
+
+def _before_position(sequence: MDASequence) -> tuple[str, ...]:
+    order = tuple(str(axis) for axis in sequence.axis_order)
+    return order[: order.index("p")] if "p" in order else ()
+
+
+def _parts(events: Sequence[tuple[Order, Shot]]) -> list[Part[Shot]]:
+    return [Part(order, tuple(shot for _, shot in group)) for order, group in groupby(events, key=lambda item: item[0])]
+
+
+def _index(event: MDAEvent, position: int, t: int) -> Index:
+    index: Mapping[str, int] = event.index
+    return Index(t, position, index.get("c", 0), index.get("z", 0), index.get("g", 0))
+
+
+def _renumbered(visits: Visits, number: int) -> Visits:
+    return [
+        [
+            Part((*part.order[:-1], number), tuple(replace(s, index=replace(s.index, p=number)) for s in part.items))
+            for part in parts
+        ]
+        for parts in visits
+    ]
