@@ -35,7 +35,9 @@ RIGS: dict[str, CameraSettings] = {
     "democam": CameraSettings(
         driver="micromanager", options={"properties": {"Camera.Mode": "Fluorescent Beads", "Camera.BitDepth": 16}}
     ),
-    "virtual": CameraSettings(driver="virtual", options={"seed": 7, "cells": 60, "minutes_per_second": 1.0, "truth_dir": None}),
+    "virtual": CameraSettings(
+        driver="virtual", options={"seed": 7, "cells": 60, "minutes_per_second": 1.0, "truth_dir": None}
+    ),
 }
 _INTERVAL_MS = 50.0
 _EXPOSURE_MS = 15.0
@@ -132,10 +134,13 @@ class Asker:
         self._client = ControlClient(control, name="analyse")
         self._client.ready()
         self._closing = threading.Event()
+        self._first = threading.Event()
         self.shown: FrameRef | None = None
-        """The newest frame that showed a command."""
+        """The newest frame that showed a command, or the first of all."""
         self._thread = threading.Thread(target=self._take, args=(frames,), name="bench-frames", daemon=True)
         self._thread.start()
+        if not self._first.wait(_ANSWER_S):
+            raise DriverError(f"no frame within {_ANSWER_S:g} s; does the rig at {control} run?")
 
     def pause(self, seconds: float) -> None:
         """Let the next command come at any moment of a frame, not just after one."""
@@ -169,4 +174,6 @@ class Asker:
             while not self._closing.is_set():
                 item = frames.next(0.1)
                 if isinstance(item, Frame):
+                    self.shown = self.shown or item.ref
+                    self._first.set()
                     self._client.alive(item.ref, 0)

@@ -11,6 +11,9 @@ import numpy as np
 
 WORTH_MS = 0.5
 """Calls that take less are a few microseconds of a simulated device: no ratio is made of them."""
+WORTH_COMMANDS = 20
+TARGETS = {"beside_p50_ms": 3.0, "beside_p99_ms": 15.0, "device_ratio": 1.3}
+"""What a loop must keep: beside its devices, and against the bare core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,10 @@ def row(answers: Sequence[Answer], slow: Iterable[str]) -> dict[str, Any]:
         ``commands``, ``states``; ``boundary_ms`` (waiting for the frame boundary), ``device_ms`` (calls to the core),
         ``bare_device_ms`` (the same calls alone), ``beside_device_ms`` (total - boundary - device, of each command),
         ``total_ms`` (arrival at the rig → effect), ``to_first_frame_ms`` (arrival → frame that shows it, in hand),
-        ``asked_ms`` and ``beside_asked_ms`` (by the sender), each {min, p50, p95, p99}; ``device_ratio``; ``by_kind``;
-        ``refused`` (kind: why). Slow kinds stand only in ``by_kind``.
+        ``device_beyond_bare_ms`` (their difference, command by command), ``asked_ms`` and ``beside_asked_ms`` (by the
+        sender), each {min, p50, p95, p99}; ``device_ratio`` {p50, of_sums, of}: device by bare time, for commands whose
+        bare calls take at least WORTH_MS, and of all; ``kept`` {target: bool, None where nothing was worth a ratio};
+        ``by_kind``; ``refused`` (kind: why). Slow kinds stand only in ``by_kind``.
     """
     slow = tuple(slow)
     applied = [answer for answer in answers if answer.state == "applied"]
@@ -67,7 +72,9 @@ def row(answers: Sequence[Answer], slow: Iterable[str]) -> dict[str, Any]:
         "to_first_frame_ms": _summary(a.timings_ms.get("to_first_frame") for a in usual),
         "asked_ms": _summary(a.asked_ms for a in usual),
         "beside_asked_ms": _summary(a.beside_asked_ms for a in usual),
+        "device_beyond_bare_ms": _summary(a.timings_ms["device"] - a.bare_ms for a in usual),
         "device_ratio": _ratio(usual),
+        "kept": _kept(usual),
         "by_kind": {
             kind: {"commands": len(same), **_times(same)}
             for kind in kinds
@@ -95,6 +102,15 @@ def _ratio(answers: Sequence[Answer]) -> dict[str, float] | None:
         return None
     sums = sum(a.timings_ms["device"] for a in answers) / bare_ms
     return {"p50": round(float(np.median([d / b for d, b in pairs])), 3), "of_sums": round(sums, 3), "of": len(pairs)}
+
+
+def _kept(answers: Sequence[Answer]) -> dict[str, bool | None]:
+    beside, ratio = _summary(a.beside_ms for a in answers), _ratio(answers)
+    return {
+        "beside_p50_ms": beside["p50"] < TARGETS["beside_p50_ms"] if beside else None,
+        "beside_p99_ms": beside["p99"] < TARGETS["beside_p99_ms"] if beside else None,
+        "device_ratio": ratio["p50"] <= TARGETS["device_ratio"] if ratio and ratio["of"] >= WORTH_COMMANDS else None,
+    }
 
 
 def _summary(values: Iterable[float | None]) -> dict[str, float] | None:

@@ -105,8 +105,10 @@ def _loop_table(found: dict[str, Any]) -> str:
                             mode, rig, name.removesuffix("_ms"), one["commands"], *(f"{t:.2f}" for t in times.values())
                         )
                     )
-            ratio = one["device_ratio"]
+            ratio = one["device_ratio"] or {"p50": "none", "of_sums": "none"}
             rows.append(f"{mode:<8}{rig:<9}device / bare: {ratio['p50']} (p50), {ratio['of_sums']} (of the sums)")
+            rows += [f"{mode:<8}{rig:<9}missed: {name}" for name, kept in one["kept"].items() if kept is False]
+            rows += [f"{mode:<8}{rig:<9}not applied: {kind}: {why}" for kind, why in one["refused"].items()]
     return "\n".join(rows)
 
 
