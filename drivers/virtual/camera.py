@@ -26,6 +26,8 @@ _RETAKES = 3
 class VirtualCamera(CameraDevice):
     """Exposes on a schedule without drift; the specimen ages by that schedule and not by the clock on the wall.
 
+    Between two sequences, and between single images, there is no schedule: there it ages by the clock.
+
     Parameters
     ----------
     bench, microscope
@@ -55,6 +57,7 @@ class VirtualCamera(CameraDevice):
         self._no_stop = threading.Event()
         self._on_shot = on_shot
         self._sequence = 0
+        self._over_ns: int | None = None
         self.set_property_allowed_values("Binning", BINNINGS)
         self.register_property(
             "Interval_ms",
@@ -153,6 +156,8 @@ class VirtualCamera(CameraDevice):
             # Late by more than a period, the schedule slips.
             begin_ns = due_ns if begin_ns - due_ns < frozen.period_ms * 1e6 else begin_ns
             # A stop ends an exposure at once; what was begun is delivered.
+            if not taken:
+                self._idle_until(begin_ns)
             shot, view = self._expose(begin_ns, frozen, snap=n == 1)
             if sequence != self._sequence:
                 return
@@ -161,8 +166,15 @@ class VirtualCamera(CameraDevice):
             self._microscope.pass_by(view)
             taken += 1
             due_ns, frozen = begin_ns + round(view.period_ms * 1e6), view
+            self._over_ns = due_ns
             yield {TAG: str(shot.counter)}
             self._microscope.rest()
+
+    def _idle_until(self, begin_ns: int) -> None:
+        """Between sequences, and between snaps, life goes on by the clock on the wall."""
+        if self._over_ns is not None and begin_ns > self._over_ns:
+            self._microscope.idle((begin_ns - self._over_ns) / 1e6)
+            self._over_ns = begin_ns
 
     def _expose(self, begin_ns: int, frozen: View, snap: bool) -> tuple[Shot, View]:
         """Render while the exposure and the readout last.

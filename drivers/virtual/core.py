@@ -27,7 +27,7 @@ class VirtualCore(UniMMCore):
         super().__init__()
         self._bench = Bench(options)
         self._seq_buffer = FrameBuffer(options.buffer_mb or 256)
-        self.microscope = Microscope(options)
+        self.microscope = Microscope(options, tells=options.truth_dir is not None)
         self.microscope.expose(self._bench.view())  # compiled code is warm before the first frame is due
         camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot)
         for label, device in {

@@ -29,9 +29,11 @@ class Phase(IntEnum):
     ANAPHASE = 3
     TELOPHASE = 4
     DYING = 5
+    LEAVING = 6
 
 
-MINUTES = {Phase.PROPHASE: 10.0, Phase.METAPHASE: 12.0, Phase.ANAPHASE: 3.0, Phase.TELOPHASE: 12.0, Phase.DYING: 110.0}
+MINUTES = {Phase.PROPHASE: 10.0, Phase.METAPHASE: 12.0, Phase.ANAPHASE: 3.0, Phase.TELOPHASE: 12.0, Phase.DYING: 110.0,
+           Phase.LEAVING: 30.0}  # fmt: skip
 """Mean duration of each phase but interphase, which takes the rest of the cycle."""
 MITOSIS_MIN = sum(MINUTES[phase] for phase in (Phase.PROPHASE, Phase.METAPHASE, Phase.ANAPHASE, Phase.TELOPHASE))
 
@@ -58,6 +60,13 @@ CELL = np.dtype(
         ("wobble", np.float64, (4,)),  # outline: cos and sin of twice, of three times the angle
         ("texture", np.float64, (2,)),
         ("crowd", np.float64),
+        ("founder", np.int64),  # whose descendant, and which: see chance.py
+        ("path", np.int64),
+        ("key", np.uint64),  # of its own chance
+        ("began_min", np.float64),  # when it began to round up; NaN: not in mitosis
+        ("dose_s", np.float64),  # seconds of full light, its mother's included
+        ("frailty", np.float64),  # its lethal dose relative to the median
+        ("active", np.float64),  # photo-activation, 0 to 1
     ]
 )
 Population = NDArray[np.void]

@@ -45,7 +45,7 @@ class VirtualDriver(MicroManagerDriver[VirtualOptions]):
     def _make(self, options: VirtualOptions) -> VirtualCore:
         if options.cfg is not None:
             raise ConfigError(f"[camera.options] cfg {options.cfg}: the virtual microscope has its own devices")
-        self._truth = Truth(options.truth_dir, self._session) if options.truth_dir is not None else None
+        self._truth = Truth(options.truth_dir, self._session, options) if options.truth_dir is not None else None
         return VirtualCore(options, self._exposed)
 
     def _exposed(self, shot: Shot) -> None:

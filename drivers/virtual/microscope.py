@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.virtual.cycle import Population
 from drivers.virtual.optics import Area, Optics, in_reach
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.sensor import Sensor
 from drivers.virtual.shapes import Lobes, lobes
-from drivers.virtual.specimen import Specimen, Turn
+from drivers.virtual.specimen import Specimen
+from drivers.virtual.turns import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class View:
 class Shot:
     """One exposure with what was truly there: ``lobes`` in reach, and the place and size of the binned pixels.
 
-    ``turns`` is what happened in the whole specimen since the exposure before.
+    ``clock_s`` is the camera's own time. ``turns`` is what happened in the whole specimen since the exposure before,
+    ``cells`` a copy of all of it, where somebody keeps the truth.
     """
 
     counter: int
@@ -48,6 +51,9 @@ class Shot:
     y0_um: float
     pixel_um: float
     turns: tuple[Turn, ...] = ()
+    clock_s: float = 0.0
+    view: View | None = None
+    cells: Population | None = None
 
 
 class Microscope:
@@ -57,16 +63,22 @@ class Microscope:
     ----------
     options
         See :class:`VirtualOptions`.
+    tells
+        Put a copy of all cells into each :class:`Shot`.
     """
 
-    def __init__(self, options: VirtualOptions) -> None:
+    def __init__(self, options: VirtualOptions, tells: bool = False) -> None:
         self._options = options
         self.specimen = Specimen(options)
         self._optics = Optics(options)
         self._sensor = Sensor(options)
         self._turns: tuple[Turn, ...] = ()
+        self._tells = tells
         self._passing: View | None = None
+        self._idle_ms = 0.0
         self._busy = threading.RLock()
+        self.clock_s = 0.0
+        """Time of the camera: what its exposures, their periods and the pauses between sequences took."""
         self.counter = 0
         """Number of the next exposure."""
 
@@ -92,28 +104,68 @@ class Microscope:
             area.y0_um + shift,
             area.pixel_um * view.binning,
             self._turns,
+            self.clock_s,
+            view,
+            cells.copy() if self._tells else None,
         )
 
     def pass_by(self, view: View) -> None:
         """Count the exposure as taken: its light bleaches, and the time to the next frame passes, in :meth:`rest`."""
         with self._busy:
             self._passing = view
+            self._turns = ()
             self.counter += 1
+
+    def idle(self, ms: float) -> None:
+        """Let time pass without a frame; it is spent with the next exposure."""
+        with self._busy:
+            self._idle_ms += ms
 
     def rest(self) -> None:
         """Let the time since the last exposure pass, unless it has passed already; the next exposure sees to it too."""
         with self._busy:
             view, self._passing = self._passing, None
             if view is not None:
-                self._age(view)
+                self._shine(view)
+            idle_ms, self._idle_ms = self._idle_ms, 0.0
+            self._age(idle_ms + (view.period_ms if view is not None else 0.0))
 
-    def _age(self, view: View) -> None:
-        if view.channel != "phase":
-            cells = self.specimen.cells
-            lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
-            self.specimen.bleach(view.exposure_ms * 1e-3 * view.power * self._options.brightness, lit)
-        self.specimen.advance(view.period_ms * 1e-3 * self._options.minutes_per_second)
-        self._turns = self.specimen.take_turns()
+    def stimulate(self, mask: NDArray[np.uint8], light_s: float, view: View) -> int:
+        """Light the cells whose centres lie where ``mask`` does, and return how many.
+
+        Parameters
+        ----------
+        mask
+            (y, x) over the full sensor, 0 to 255.
+        light_s
+            Seconds of full light where the mask is 255.
+        view
+            Where the stage is.
+        """
+        with self._busy:
+            cells, area = self.specimen.cells, self._area(view, whole=True)
+            column = np.rint((cells["x"] - area.x0_um) / area.pixel_um).astype(np.int64)
+            row = np.rint((cells["y"] - area.y0_um) / area.pixel_um).astype(np.int64)
+            inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+            level = np.zeros(len(cells))
+            level[inside] = mask[row[inside], column[inside]] / 255.0
+            for value in np.unique(level[level > 0]):
+                self.specimen.stimulate(float(value) * light_s, level == value)
+            return int((level > 0).sum())
+
+    def _shine(self, view: View) -> None:
+        if view.channel == "phase" or not view.power:
+            return
+        cells, light_s = self.specimen.cells, view.exposure_ms * 1e-3 * view.power
+        lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
+        self.specimen.bleach(light_s * self._options.brightness, lit)
+        self.specimen.burden(light_s, lit)
+
+    def _age(self, ms: float) -> None:
+        if ms:
+            self.clock_s += ms * 1e-3
+            self.specimen.advance(ms * 1e-3 * self._options.minutes_per_second)
+        self._turns += self.specimen.take_turns()
 
     def _area(self, view: View, whole: bool = False) -> Area:
         pixel = self._options.pixel_um

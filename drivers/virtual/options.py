@@ -43,6 +43,21 @@ class VirtualOptions(MicroManagerOptions):
     nucleus_um: float = Field(default=14.6, gt=2)
     """Mean diameter of a nucleus in mid cycle."""
 
+    toxic_slow_s: float | None = Field(default=None, gt=0)
+    """Seconds of full light from which a cell slows down, to ``toxic_slow_s / dose`` of its pace; None: never.
+
+    A frame of 20 ms at light 0.5 is 0.01 s. Fluorescence light counts, from the camera's frames and from the
+    modulator; transmitted light (``phase``) does no harm. Daughters inherit their mother's dose.
+    """
+    toxic_lethal_s: float | None = Field(default=None, gt=0)
+    """Median dose, in seconds of full light, at which a cell begins to die; None: light does not kill."""
+    toxic_spread: float = Field(default=0.2, ge=0, lt=2)
+    """Standard deviation of the logarithm of the lethal dose from cell to cell."""
+    activation_s: float = Field(default=0.05, gt=0)
+    """Seconds of the modulator's light that activate a cell to 1 - 1/e: brighter in ``cytoplasm``, up to threefold."""
+    activation_min: float = Field(default=90.0, gt=0)
+    """Minutes after which 1/e of an activation is left."""
+
     modality: Literal["fluorescence", "phase"] = "fluorescence"
     channels: tuple[Channel, ...] = ()
     """Channels of the group ``Channel``, the first one active; empty: those of the modality."""
@@ -78,6 +93,9 @@ class VirtualOptions(MicroManagerOptions):
 
     truth_dir: Path | None = None
     """Where the exact truth goes (Cell Tracking Challenge form); None: nowhere."""
+
+    truth_cells_min: float = Field(default=12.0, gt=0)
+    """Specimen minutes from one line with the places of all cells in the truth to the next."""
 
     @model_validator(mode="after")
     def _sizes(self) -> VirtualOptions:

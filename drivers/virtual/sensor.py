@@ -7,6 +7,7 @@ from math import exp
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.virtual.chance import normal_table
 from drivers.virtual.kernels import compiled
 from drivers.virtual.options import VirtualOptions
 
@@ -33,7 +34,7 @@ class Sensor:
     def __init__(self, options: VirtualOptions) -> None:
         self._options = options
         self._cumulative, self._guide = _poisson_tables()
-        self._normal = _normal_table()
+        self._normal = normal_table()
         self._key = np.random.SeedSequence([options.seed, 3]).generate_state(1, np.uint64)[0]
 
     def read(self, photons: Floats, exposure_ms: float, counter: int, pixel_type: str) -> NDArray[np.uint16 | np.uint8]:
@@ -62,16 +63,6 @@ class Sensor:
             self._normal, self._cumulative, self._guide,
         )  # fmt: skip
         return counts.astype(np.uint8) if pixel_type == "8bit" else counts
-
-
-def _normal_table() -> Floats:
-    """Quantiles of the normal distribution at the middle of 2^16 equal parts, scaled to variance 1."""
-    from statistics import NormalDist
-
-    normal = NormalDist()
-    half = np.array([normal.inv_cdf((k + 0.5) / 65536) for k in range(32768)])
-    table = np.concatenate([half, -half[::-1]])
-    return np.asarray(table / table.std(), np.float32)
 
 
 def _poisson_tables() -> tuple[Floats, NDArray[np.uint8]]:

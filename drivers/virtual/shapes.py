@@ -5,6 +5,8 @@ A lobe is a row of ``LOBE``. Optics draw lobes, truth marks them; neither knows 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from drivers.virtual.cycle import FAINT, FRAGMENTS, SPLIT_UM, Phase, Population,
 
 LOBE = (
     "cell", "x", "y", "long", "short", "cos", "sin", "bend", "w2c", "w2s", "w3c", "w3s", "light", "condensed",
-    "tex_u", "tex_v", "body", "round", "true", "phase", "mother",
+    "tex_u", "tex_v", "body", "round", "true", "phase", "mother", "active",
 )  # fmt: skip
 COLUMN = {name: i for i, name in enumerate(LOBE)}
 Lobes = NDArray[np.float64]
@@ -46,9 +48,10 @@ def _one_each(cells: Population, nucleus_um: float) -> Lobes:
     phase, part = cells["phase"], progress(cells)
     long_um, short_um = _axes(cells, nucleus_um)
     mitosis = phase != Phase.INTERPHASE
+    fade = np.where(phase == Phase.LEAVING, 1.0 - smooth(part), 1.0)
     replicated = 1.0 + smooth(np.clip((cells["age"] - 0.35) / 0.45, 0.0, 1.0))
     table = np.zeros((len(cells), len(LOBE)))
-    columns: dict[str, NDArray[np.float64] | float] = {
+    columns: dict[str, NDArray[Any]] = {
         "cell": cells["id"],
         "x": cells["x"],
         "y": cells["y"],
@@ -56,16 +59,17 @@ def _one_each(cells: Population, nucleus_um: float) -> Lobes:
         "short": short_um,
         "cos": np.cos(cells["theta"]),
         "sin": np.sin(cells["theta"]),
-        "light": replicated * cells["glow"] * cells["left"],
+        "light": replicated * cells["glow"] * cells["left"] * fade,
         "condensed": np.select(
             [phase == Phase.PROPHASE, phase == Phase.TELOPHASE, mitosis, ~mitosis],
             [smooth(part), 1.0 - 0.5 * part, 1.0, 0.5 * np.exp(-cells["clock_min"] / 20.0)],
         ),
         "tex_u": cells["texture"][:, 0],
         "tex_v": cells["texture"][:, 1],
-        "true": 1.0,
+        "true": fade >= FAINT,
         "phase": phase,
         "mother": cells["mother"],
+        "active": cells["active"],
     }
     calm = np.where(mitosis, 0.5, 1.0)
     for i, name in enumerate(("w2c", "w2s", "w3c", "w3s")):

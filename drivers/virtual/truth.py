@@ -3,6 +3,10 @@
 ``scenes.log`` is appended frame by frame and survives a crash; a thread turns it into ``man_trackNNN.tif`` while the
 run goes on, and into ``man_track.txt`` at its end. Frame numbers are those of the frames that were delivered. Positions
 beyond the first have a folder of their own, ``pN``.
+
+Beside it, ``specimen.jsonl`` and ``dose.csv`` tell the life of the whole specimen, whatever the camera saw of it, and
+the light that each cell received: their keys are in :mod:`drivers.virtual.annals`. ``lineage.jsonl`` has the turns in
+the lives of all cells up to each delivered frame.
 """
 
 from __future__ import annotations
@@ -20,18 +24,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.virtual.annals import Annals
 from drivers.virtual.camera import TAG
 from drivers.virtual.labels import Labeller, Scene, scene_of
-from drivers.virtual.microscope import Shot
+from drivers.virtual.microscope import Shot, View
+from drivers.virtual.options import VirtualOptions
 from drivers.virtual.shapes import LOBE
-from drivers.virtual.specimen import Turn
+from drivers.virtual.turns import Turn, line_of
 from stream.errors import StoreError
 from stream.frame import Frame
 
 SCENES = "scenes.log"
 LINEAGE = "lineage.jsonl"
 _HEAD = struct.Struct("<IIII dddd III")
-_MARK = 0x53434E45
+_MARK = 0x53434E46
 _PENDING = 1024
 _SNAPS_KEPT = 32
 _FINISH_S = 60.0
@@ -47,17 +53,20 @@ class Truth:
         Where to write; one that holds the truth of an earlier start gets a subfolder for this ``session``.
     session
         Name of this start.
+    options
+        Of the microscope.
     """
 
-    def __init__(self, folder: Path, session: str) -> None:
+    def __init__(self, folder: Path, session: str, options: VirtualOptions) -> None:
         self.folder = folder / session if (folder / SCENES).exists() else folder
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._scenes: BinaryIO = (self.folder / SCENES).open("ab")
             self._lineage = (self.folder / LINEAGE).open("a", encoding="utf-8")
+            self._annals = Annals(self.folder, options)
         except OSError as error:
             raise StoreError(f"[camera.options] truth_dir {folder}: {error}") from error
-        self._waiting: dict[int, tuple[Scene, tuple[Turn, ...]]] = {}
+        self._waiting: dict[int, tuple[Scene, View | None, tuple[Turn, ...]]] = {}
         self._pixels: deque[tuple[int, NDArray[Any]]] = deque(maxlen=_SNAPS_KEPT)
         self._seen: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
@@ -70,21 +79,25 @@ class Truth:
         """Remember an exposure until its frame is delivered (called by the camera)."""
         with self._lock:
             self._pixels.append((shot.counter, shot.pixels))
-            self._waiting[shot.counter] = scene_of(shot, 0), shot.turns
+            self._waiting[shot.counter] = scene_of(shot, 0), shot.view, shot.turns
             while len(self._waiting) > _PENDING:
                 del self._waiting[next(iter(self._waiting))]
+        self._annals.exposed(shot)
 
     def delivered(self, frame: Frame) -> None:
         """Write down what ``frame`` truly shows; frames that nobody got have no truth."""
         with self._lock:
             counter = self._counter(frame)
-            scene, _ = self._waiting.get(counter, (None, ()))
-            turns = [turn for number, (_, since) in self._waiting.items() if number <= counter for turn in since]
+            scene, view, _ = self._waiting.get(counter, (None, None, ()))
+            turns = [turn for number, (_, _, since) in self._waiting.items() if number <= counter for turn in since]
             self._waiting = {number: item for number, item in self._waiting.items() if number > counter}
         for turn in turns:
-            self._lineage.write(json.dumps({"frame": frame.frame, **asdict(turn)}) + "\n")
+            self._lineage.write(json.dumps({"frame": frame.frame, **line_of(turn)}) + "\n")
+        if scene is None:
+            return
+        self._annals.delivered(frame, scene, view)
         key = (frame.index.p, frame.frame)
-        if scene is None or key in self._seen:
+        if key in self._seen:
             return  # another channel or plane of a time point that is written
         self._seen.add(key)
         self._scenes.write(_pack(frame.index.p, replace(scene, frame=frame.frame)))
@@ -102,6 +115,7 @@ class Truth:
             _log.error("the truth in %s is not complete; its log is", self.folder)
         self._scenes.close()
         self._lineage.close()
+        self._annals.close()
 
     def _counter(self, frame: Frame) -> int:
         """Find the exposure by its tag, or, for a snapped image, by its pixels."""
