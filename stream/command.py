@@ -88,7 +88,10 @@ class SetLight(_Model):
 
 
 class AddPosition(_Model):
-    """Visit one more position (µm) from the next time point on; without z: at the focus of the target's position."""
+    """Visit one more position (µm) from the next time point on; without z: at the focus of the target's position.
+
+    With a position in the target that was dropped, that one comes back, under its own number.
+    """
 
     kind: Literal["add_position"] = "add_position"
     x_um: float
@@ -113,6 +116,13 @@ class Acquire(_Model):
     sequence: MDASequence
     at_um: tuple[float, float] | None = None
     sequenced: bool = False
+
+
+class Cancel(_Model):
+    """Take back an Acquire, or what is left of it; without an id: every one that feedback asked for."""
+
+    kind: Literal["cancel"] = "cancel"
+    command_id: str | None = None
 
 
 class Stimulate(_Model):
@@ -154,6 +164,7 @@ Action = Annotated[
     | AddPosition
     | DropPosition
     | Acquire
+    | Cancel
     | Stimulate
     | Pause
     | Resume
@@ -162,7 +173,7 @@ Action = Annotated[
 ]
 ACTION_KINDS = (
     "set_exposure", "set_interval", "set_roi", "set_binning", "set_pixel_type", "move_stage", "recentre", "set_channel",
-    "set_light", "add_position", "drop_position", "acquire", "stimulate", "pause", "resume", "stop",
+    "set_light", "add_position", "drop_position", "acquire", "cancel", "stimulate", "pause", "resume", "stop",
 )  # fmt: skip
 
 

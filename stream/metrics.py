@@ -45,6 +45,13 @@ POLICY_DROPPED = Counter(
 STAGE_ERRORS = Counter(
     "cytoloop_stage_errors", "Frames that a stage refused or failed on", ["stage", "error"], registry=REGISTRY
 )
+EVENT_LATE_SECONDS = Histogram(
+    "cytoloop_event_late_seconds",
+    "From when the plan, or a command beside it, had an event due to when it began",
+    ["of"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
 FALLBACKS = Counter(
     "cytoloop_base_plan_returns", "Times the rig fell back to its base plan", ["reason"], registry=REGISTRY
 )

@@ -11,6 +11,7 @@ import json
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from math import lcm
 from pathlib import Path
 from typing import Any, get_args
@@ -200,7 +201,7 @@ def _bad_times(sequence: MDASequence) -> Iterator[str]:
     except (ArithmeticError, ValueError) as error:
         yield f"'time_plan' cannot be laid out: {_one_line(error)}"
         return
-    if not times or any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+    if not times or any(later < earlier for earlier, later in pairwise(times)):
         yield "'time_plan' must have time points that follow each other"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from useq import MDAEvent, MDASequence, _iter_sequence
+from useq import Channel, MDAEvent, MDASequence, _iter_sequence
 from useq import Position as Stop
 
 from drivers.micromanager.schedule import Order, Pace, Part
@@ -141,8 +141,8 @@ def asides(sequence: MDASequence, aside: str, position: int, fov_um: tuple[float
 
 def _sequence_of(plan: PlanSettings) -> MDASequence:
     """Write a plan without a protocol as a sequence."""
-    stops = [Stop(x=x, y=y, z=z) for x, y, z in plan.positions_um]
-    return MDASequence(stage_positions=stops, channels=list(plan.channels))
+    stops = tuple(Stop(x=x, y=y, z=z) for x, y, z in plan.positions_um)
+    return MDASequence(stage_positions=stops, channels=tuple(Channel(config=name) for name in plan.channels))
 
 
 def _pace(plan: PlanSettings) -> Pace:
