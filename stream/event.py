@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stream.frame import FrameRef
 
-Kind = Literal["division", "mitosis", "death", "exit"]
+Kind = Literal["division", "mitosis", "death", "exit", "frame"]
 Status = Literal["provisional", "confirmed", "retracted"]
 KINDS: tuple[Kind, ...] = ("division", "mitosis", "death", "exit")
+TICK: Kind = "frame"
+"""Not an event but the clock of policies that ask for one: a frame of a field was decided. It is never recorded or sent."""
 STATUSES: tuple[Status, ...] = ("provisional", "confirmed", "retracted")
 SCHEMA = 1
 Point = tuple[float, float]
@@ -23,6 +26,45 @@ def event_id(field: str, frame: int, kind: str, parent_id: int) -> str:
     'Camera:p0/f12/division/7'
     """
     return f"{field}/f{frame}/{kind}/{parent_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a policy may ask about an event beyond its record: how things stood when it was said. It is kept nowhere.
+
+    Where the event is no more than a frame, ``mean_counts`` are those of all cells and ``states`` the highest of any.
+
+    Parameters
+    ----------
+    area_mm2
+        Of the picture.
+    mean_counts
+        Of the cell, or its daughters together, by measured channel; NaN unknown.
+    states
+        Probabilities of :data:`stream.cells.STATES` of the cell, or of the surest daughter; NaN unknown.
+    in_state
+        Cells of the field, by state, for which it is more probable than not.
+    dividing
+        Cells of the field that look like dividing, or like just born of a division.
+    generation
+        Divisions seen above the cell: 0 for one that was there at the start.
+    age_s
+        Since the cell was first seen, by the run's time.
+    cells_yx_px
+        Where the daughters, or the cell, are in the frame after which this was said; those not seen are left out.
+    exposed_ms
+        Exposure that the field has had in the frames that the analysis saw.
+    """
+
+    area_mm2: float = math.nan
+    mean_counts: tuple[float, ...] = ()
+    states: tuple[float, ...] = ()
+    in_state: tuple[int, ...] = ()
+    dividing: int = 0
+    generation: int = 0
+    age_s: float = math.nan
+    cells_yx_px: tuple[Point, ...] = ()
+    exposed_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +89,8 @@ class Event:
         The frame whose analysis emitted this revision: the age of the data counts from it.
     elapsed_s
         Time of that frame since the first one of the run, as the rig stamped it.
+    context
+        For policies; None where none are asked.
     """
 
     kind: Kind
@@ -66,6 +110,7 @@ class Event:
     cell_count: int = 0
     ref: FrameRef | None = None
     elapsed_s: float = 0.0
+    context: Context | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the keys of ``events.jsonl``."""

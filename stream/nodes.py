@@ -93,7 +93,7 @@ def _run(name: str, config: Configuration, around: Surroundings) -> None:
         analyse.run(
             config,
             around,
-            lambda on_dropped: PolicyRunner(policies, config.feedback.budget_ms, on_dropped=on_dropped).offer,
+            lambda on_dropped: PolicyRunner(policies, config.feedback.budget_ms, on_dropped=on_dropped),
             _result_writer,
         )
     elif name == "watch":

@@ -7,9 +7,9 @@ wishes and is pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,17 @@ class Readback:
 
     ``values`` are read back, not echoed. ``takes_frame`` says whether a later frame will name the command in
     ``Frame.commands`` (it will not after Pause or Stop). ``boundary_ms`` was spent waiting for the frame boundary,
-    ``device_ms`` in calls to the hardware.
+    ``device_ms`` in calls to the hardware. ``pending`` says of work that was only put in its place whether it is still
+    to come; when it is not, and no frame named the command, there is none. ``ends`` names commands whose pending work
+    this one took back.
     """
 
     values: Mapping[str, Any]
     takes_frame: bool = True
     boundary_ms: float = 0.0
     device_ms: float = 0.0
+    pending: Callable[[], bool] | None = None
+    ends: tuple[str, ...] = ()
 
 
 class Driver(Protocol):
@@ -160,17 +164,27 @@ class Divider(Stateful, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a policy asks for; the analysis turns it into a command with id, cause and age limit."""
+    """What a policy asks for; the analysis turns it into a command with id, cause and age limit.
+
+    ``position`` is the position of the plan that the command is for: its number, ``"event"`` for that of the event's
+    field, ``"all"`` for none in particular. None: as the action needs it, all for an interval and for what concerns the
+    whole run, the event's for everything else.
+    """
 
     action: Action
     priority: int = 0
     max_age_ms: float | None = None
     reason: str = ""
+    position: int | Literal["event", "all"] | None = None
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Turns events into wishes. Pure: the same state and event give the same answer, and neither is changed."""
+    """Turns events into wishes. Pure: the same state and event give the same answer, and neither is changed.
+
+    A policy that has the attribute ``on_frames = True`` is also asked after every decided frame of a field, with an
+    event of kind ``frame`` (:data:`stream.event.TICK`) that is nothing but a clock.
+    """
 
     def start(self) -> Any:
         """Return the state before the first event."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from stream.analyse.chain import STAGES, Decision
 from stream.analyse.commander import Commander
+from stream.analyse.context import Contexts
 from stream.analyse.gather import Gather
 from stream.analyse.pipeline import Drained, Failed, Pipeline
 from stream.analyse.results import ResultFiles
@@ -51,6 +52,7 @@ class Analysis:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
         self._facts, self._files = facts, files
+        self._contexts = Contexts()
         self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref))
         self._received: FrameRef | None = None
         self._decided: FrameRef | None = None
@@ -111,10 +113,12 @@ class Analysis:
     def _decide(self, decision: Decision) -> None:
         moment = decision.moment
         frame = moment.frame
+        if self._commander.asks:
+            self._contexts.see(decision)
         events = [self._complete(event, decision) for event in decision.events]
         for event in events:
             self._record(event)
-        self._commander.act_on(events, frame)
+        self._commander.act_on([*events, *self._tick(decision)], frame)
         decided_ns = now_ns()
         self._decided = frame.ref
         self._last[frame.field] = frame
@@ -134,7 +138,12 @@ class Analysis:
 
     def _complete(self, event: Event, decision: Decision) -> Event:
         moment = decision.moment
-        return replace(event, ref=moment.frame.ref, elapsed_s=moment.elapsed_s)
+        context = self._contexts.of(event, decision) if self._commander.asks else None
+        return replace(event, ref=moment.frame.ref, elapsed_s=moment.elapsed_s, context=context)
+
+    def _tick(self, decision: Decision) -> list[Event]:
+        """Return the clock's event where a policy asks for it; it goes nowhere else."""
+        return [self._contexts.tick(decision)] if self._commander.on_frames else []
 
     def _record(self, event: Event) -> None:
         EVENTS.labels(event.kind, event.status).inc()

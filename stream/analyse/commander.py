@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -12,8 +11,18 @@ from stream.event import Event
 from stream.frame import Frame
 from stream.stages import Wish
 
-Offer = Callable[[Event], Sequence[tuple[str, Wish]]]
-"""Asks all policies what they wish for after an event: ``(policy, wish)``."""
+
+class Asks(Protocol):
+    """Asks the policies (``stream.feedback.runner.PolicyRunner``)."""
+
+    @property
+    def asks(self) -> bool: ...
+    @property
+    def on_frames(self) -> bool: ...
+    def offer(self, event: Event) -> Sequence[tuple[str, Wish]]: ...
+
+
+_WHOLE_RUN = frozenset({"set_interval", "pause", "resume", "stop"})
 
 OnDropped = Callable[[str, str, Event], None]
 """Told of a wish that was dropped: policy, reason, event."""
@@ -33,16 +42,17 @@ class Commander:
     """
 
     def __init__(
-        self, offer: Offer, ledger: Outbox, submit: Callable[[Command], None], default_max_age_ms: float
+        self, policies: Asks, ledger: Outbox, submit: Callable[[Command], None], default_max_age_ms: float
     ) -> None:
-        self._offer, self._ledger, self._submit = offer, ledger, submit
+        self._policies, self._ledger, self._submit = policies, ledger, submit
         self._default_max_age_ms = default_max_age_ms
+        self.asks, self.on_frames = policies.asks, policies.on_frames
 
     def act_on(self, events: Iterable[Event], frame: Frame) -> int:
         """Send the commands that these events call for; return how many."""
         count = 0
         for event in events:
-            for number, (policy, wish) in zip(itertools.count(), self._offer(event), strict=False):
+            for number, (policy, wish) in enumerate(self._policies.offer(event)):
                 command = self._command(event, frame, policy, number, wish)
                 self._ledger.sent(command, policy)
                 self._submit(command)
@@ -57,5 +67,13 @@ class Commander:
             issued_wall_ns=wall_ns(),
             max_age_ms=wish.max_age_ms or self._default_max_age_ms,
             priority=wish.priority,
-            target=Target(camera=frame.camera, position=frame.index.p),
+            target=Target(camera=frame.camera, position=_position(wish, frame)),
         )
+
+
+def _position(wish: Wish, frame: Frame) -> int | None:
+    """Return the position of the plan that a wish is for; None: none in particular."""
+    if isinstance(wish.position, int):
+        return wish.position
+    everywhere = wish.position is None and wish.action.kind in _WHOLE_RUN
+    return None if everywhere or wish.position == "all" else frame.index.p

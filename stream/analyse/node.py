@@ -12,7 +12,7 @@ import numpy as np
 from stream import metrics
 from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Chain, warm
-from stream.analyse.commander import Commander, Offer, OnDropped
+from stream.analyse.commander import Asks, Commander, OnDropped
 from stream.analyse.pipeline import Pipeline
 from stream.analyse.results import ResultFiles, Writer
 from stream.config import Configuration
@@ -32,7 +32,7 @@ _MOST_WAITING = 512
 def run(
     config: Configuration,
     around: Surroundings,
-    ask_policies: Callable[[OnDropped], Offer],
+    ask_policies: Callable[[OnDropped], Asks],
     make_writer: Callable[[Path], Writer],
 ) -> None:
     """Run the analyse node.

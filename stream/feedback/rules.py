@@ -4,7 +4,7 @@
 
     [[rule]]
     name = "look closer"
-    on = "division.confirmed"           # kind.status; a kind alone: any status; or a list of these
+    on = "division.confirmed"           # kind.status; a kind alone: any status; "frame": see below; or a list of these
     where = {x_um = [-100, 100]}        # place: x_um, y_um, field
     confidence = {min = 0.7}
     count = {max = 500}                 # cells alive in the field
@@ -14,81 +14,55 @@
     max_age_ms = 500
     [[rule.do]]
     kind = "recentre"                   # any action of stream.command; here target_um is the event's place
+
+The other conditions are described in :mod:`stream.feedback.conditions`, what actions may take from an event in
+:mod:`stream.feedback.actions`.
+
+``on = "frame"`` is a clock: the rule is asked after every decided frame of a field, and fires when its conditions begin
+to hold there, not again while they go on holding; with ``again_s`` also then, so often: a command may have been lost.
+
+``after = "look closer"``, or a list, lets a rule fire only once after each time that a rule of this name fired.
+``per_field = true`` lets ``cooldown_s`` and ``after`` count for each field alone; a rule on frames always does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from stream.command import Action
 from stream.config import Settings, parse, read_toml
 from stream.errors import ConfigError
-from stream.event import KINDS, STATUSES, Event
+from stream.event import KINDS, STATUSES, TICK, Event
 from stream.feedback.actions import Template, known_name
+from stream.feedback.conditions import Conditions, Past
 from stream.stages import Wish
 
 OpenEvent = tuple[str, str, str]
 """Field, kind and id of an event that is still provisional."""
 
 
-class Bounds(Settings):
-    """Inclusive; an absent side is open."""
-
-    min: float | None = None
-    max: float | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing can match")
-        return self
-
-    def hold(self, value: float) -> bool:
-        """Whether the value lies between; NaN never does, unless both sides are open."""
-        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
-
-
-class Place(Settings):
-    """Where an event must be; ``field`` may hold wildcards (``Camera:p*``)."""
-
-    x_um: tuple[float, float] | None = None
-    y_um: tuple[float, float] | None = None
-    field: str = "*"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        for side in (self.x_um, self.y_um):
-            if side and side[0] > side[1]:
-                raise ValueError(f"{list(side)} ends before it begins: nothing can match")
-        return self
-
-    def hold(self, event: Event) -> bool:
-        """Whether the event happened here."""
-        sides = zip((self.x_um, self.y_um), event.position_um, strict=True)
-        return fnmatchcase(event.field, self.field) and all(
-            side is None or side[0] <= value <= side[1] for side, value in sides
-        )
-
-
-class RuleText(Settings):
+class RuleText(Conditions):
     """The keys of a ``[[rule]]``."""
 
     name: str = Field(min_length=1)
     on: str | tuple[str, ...]
-    where: Place = Place()
-    confidence: Bounds = Bounds()
-    count: Bounds = Bounds()
-    pending: Bounds = Bounds()
+    after: tuple[str, ...] = ()
+    again_s: float | None = Field(default=None, gt=0)
+    per_field: bool = False
     cooldown_s: float = Field(default=0.0, ge=0)
     priority: int = 0
     max_age_ms: float | None = Field(default=None, gt=0)
     do: tuple[dict[str, Any], ...] = Field(min_length=1)
+
+    @field_validator("after", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 class PolicyText(Settings):
@@ -105,34 +79,39 @@ class Rule:
     triggers: frozenset[tuple[str, str]]
     actions: tuple[Template, ...]
 
-    def holds(self, event: Event, pending: int) -> bool:
-        """Whether the event is one that the rule waits for, the cooldown left aside."""
-        text = self.text
-        return (
-            (event.kind, event.status) in self.triggers
-            and text.where.hold(event)
-            and text.confidence.hold(event.confidence)
-            and text.count.hold(event.cell_count)
-            and text.pending.hold(pending)
-        )
+    @property
+    def on_frames(self) -> bool:
+        """Whether the clock triggers it."""
+        return (TICK, "confirmed") in self.triggers
+
+    def scope(self, event: Event) -> str:
+        """Return the field for which the rule's past counts; empty: for all of them."""
+        return event.field if self.text.per_field or event.kind == TICK else ""
 
     def wishes(self, event: Event) -> list[Wish]:
         """Return what the rule asks for. Raises PolicyError where the event's place makes no action."""
-        return [self._wish(template, template.fill(event)) for template in self.actions]
+        filled = ((template, template.fill(event)) for template in self.actions)
+        return [self._wish(template, action) for template, action in filled if action is not None]
 
     def _wish(self, template: Template, action: Action) -> Wish:
         text = self.text
         priority = text.priority if template.priority is None else template.priority
         max_age_ms = text.max_age_ms if template.max_age_ms is None else template.max_age_ms
-        return Wish(action, priority=priority, max_age_ms=max_age_ms, reason=text.name)
+        return Wish(action, priority=priority, max_age_ms=max_age_ms, reason=text.name, position=template.position)
 
 
 @dataclass(frozen=True, slots=True)
 class RulesState:
-    """When each rule last fired, by the run's time, and which events are still provisional."""
+    """What has been so far, by the run's time; nothing in it is ever changed."""
 
-    fired_s: tuple[float | None, ...]
+    fired_s: Mapping[tuple[int, str], float] = field(default_factory=dict)
+    """When each rule last fired, by its number and scope."""
+    owed: frozenset[tuple[int, str]] = frozenset()
+    """Rules that may fire because the rule that they come after did, by number and field."""
+    holding: frozenset[tuple[int, str]] = frozenset()
+    """Rules that fired on a frame and whose conditions have held ever since, by number and field."""
     open: frozenset[OpenEvent] = frozenset()
+    past: Past = field(default_factory=Past)
 
 
 class RulesPolicy:
@@ -161,26 +140,69 @@ class RulesPolicy:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{where}: two rules are called '{name}'; commands name their rule, so rename one")
+        for rule in rules:
+            for name in rule.text.after:
+                known_name(name, names, f"{where}: rule '{rule.text.name}' comes after an unknown rule")
         return cls(rules)
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether a rule asks for the clock."""
+        return any(rule.on_frames for rule in self.rules)
 
     def start(self) -> RulesState:
         """Return the state before the first event."""
-        return RulesState((None,) * len(self.rules))
+        return RulesState()
 
     def decide(self, state: RulesState, event: Event) -> tuple[RulesState, Sequence[Wish]]:
         """Return the next state and what is wished for. Raises PolicyError."""
+        past = state.past.with_event(event)
         open_now = _still_open(state.open, event)
         pending = sum((field, kind) == (event.field, event.kind) for field, kind, _ in open_now)
-        fired_s = list(state.fired_s)
+        state = replace(state, open=open_now, past=past)
         wishes: list[Wish] = []
         for number, rule in enumerate(self.rules):
-            if rule.holds(event, pending) and not _cooling(fired_s[number], event.elapsed_s, rule.text.cooldown_s):
+            if (event.kind, event.status) not in rule.triggers:
+                continue
+            if not rule.text.hold(event, pending, past):
+                state = replace(state, holding=state.holding - {(number, event.field)})
+            elif self._may_fire(state, number, event):
                 wishes += rule.wishes(event)
-                fired_s[number] = event.elapsed_s
-        return replace(state, fired_s=tuple(fired_s), open=open_now), wishes
+                state = self._fired(state, number, event)
+        return state, wishes
+
+    def _may_fire(self, state: RulesState, number: int, event: Event) -> bool:
+        rule = self.rules[number]
+        text, scope = rule.text, rule.scope(event)
+        fired_s = state.fired_s.get((number, scope))
+        if _cooling(fired_s, event.elapsed_s, text.cooldown_s):
+            return False
+        if text.again_s and fired_s is not None and event.elapsed_s - fired_s >= text.again_s:
+            return True
+        if text.after:
+            return (number, scope) in state.owed
+        return event.kind != TICK or (number, event.field) not in state.holding
+
+    def _fired(self, state: RulesState, number: int, event: Event) -> RulesState:
+        """Note that a rule fired: when, and that those that come after it may."""
+        rule = self.rules[number]
+        due = {
+            (follower, scope)
+            for follower, other in enumerate(self.rules)
+            if rule.text.name in other.text.after
+            for scope in ("", event.field)
+        }
+        return replace(
+            state,
+            fired_s={**state.fired_s, (number, rule.scope(event)): event.elapsed_s},
+            owed=(state.owed - {(number, rule.scope(event))}) | due,
+            holding=state.holding | ({(number, event.field)} if event.kind == TICK else set()),
+        )
 
 
 def _still_open(before: frozenset[OpenEvent], event: Event) -> frozenset[OpenEvent]:
+    if event.kind == TICK:
+        return before
     this = {(event.field, event.kind, event.event_id)}
     return before | this if event.status == "provisional" else before - this
 
@@ -205,8 +227,10 @@ def _rule(table: Mapping[str, Any], where: str) -> Rule:
 
 
 def _trigger(name: str, where: str) -> list[tuple[str, str]]:
+    if name == TICK:
+        return [(TICK, "confirmed")]
     kind, dot, status = name.partition(".")
-    known_name(kind, KINDS, f"{where}: 'on' names an unknown event")
+    known_name(kind, (*KINDS, TICK), f"{where}: 'on' names an unknown event")
     if not dot:
         return [(kind, status) for status in STATUSES]
     known_name(status, STATUSES, f"{where}: 'on' names an unknown status")

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from stream.errors import PolicyError
-from stream.event import Event
+from stream.event import TICK, Event
 from stream.feedback.actions import ACTIONS
 from stream.metrics import POLICY_DROPPED
 from stream.stages import Policy, Wish
@@ -47,6 +47,7 @@ class _Worker:
     def __init__(self, name: str, policy: Policy) -> None:
         self.name = name
         self.policy = policy
+        self.on_frames = bool(getattr(policy, "on_frames", False))
         self._inbox: queue.Queue[_Call | None] = queue.Queue(1)
         self._last: _Call | None = None
         threading.Thread(target=self._run, name=f"policy-{name}", daemon=True).start()
@@ -110,10 +111,24 @@ class PolicyRunner:
         """How many answers were dropped, by (policy, reason)."""
         return dict(self._dropped)
 
+    @property
+    def asks(self) -> bool:
+        """Whether there is a policy to ask."""
+        return bool(self._workers)
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether a policy wants to be asked after every frame."""
+        return any(worker.on_frames for worker in self._workers)
+
     def offer(self, event: Event) -> list[tuple[str, Wish]]:
-        """Return what the policies wish for, each with its policy's name, within the budget. Never raises."""
+        """Return what the policies wish for, each with its policy's name, within the budget. Never raises.
+
+        An event that is only the clock (:data:`stream.event.TICK`) goes to the policies that asked for it.
+        """
         deadline = time.monotonic() + self._budget_s
-        calls = [(worker, worker.ask(_question(worker, event))) for worker in self._workers]
+        asked = [worker for worker in self._workers if worker.on_frames or event.kind != TICK]
+        calls = [(worker, worker.ask(_question(worker, event))) for worker in asked]
         wishes: list[tuple[str, Wish]] = []
         for worker, call in calls:
             if call is None:

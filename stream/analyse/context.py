@@ -1,0 +1,136 @@
+"""How things stand when something is said, for policies: the cell's look, its depth in the family, its age."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.analyse.chain import Decision
+from stream.cells import STATES
+from stream.event import TICK, Context, Event, event_id
+from stream.frame import Frame
+
+_LIKELY = 0.5
+_DIVIDING = [STATES.index("mitosis"), STATES.index("newborn")]
+_SURELY_DIVIDING = 0.7
+"""Condensed chromatin looks like before or like after the split, and the network shares its word between the two."""
+
+
+@dataclass(slots=True)
+class _Family:
+    """Of one field: who came from whom, when each track was first seen, and the exposure so far."""
+
+    parents: dict[int, int] = field(default_factory=dict)
+    first_s: dict[int, float] = field(default_factory=dict)
+    exposed_ms: float = 0.0
+
+    def see(self, decision: Decision) -> None:
+        tracks, elapsed_s = decision.tracks, decision.moment.elapsed_s
+        ids = tracks.track_id.tolist()
+        self.parents.update(zip(ids, tracks.parent_id.tolist(), strict=True))
+        for track_id in ids:
+            self.first_s.setdefault(track_id, elapsed_s)
+        self.exposed_ms += decision.moment.frame.exposure_ms
+
+    def generation(self, track_id: int) -> int:
+        depth = 0
+        while (track_id := self.parents.get(track_id, 0)) and depth < len(self.parents):
+            depth += 1
+        return depth
+
+
+class Contexts:
+    """Adds a :class:`stream.event.Context` to the events of all fields. Feed it every decision, in order."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, _Family] = {}
+
+    def see(self, decision: Decision) -> None:
+        """Take in a decided frame."""
+        self._families.setdefault(decision.moment.frame.field, _Family()).see(decision)
+
+    def of(self, event: Event, decision: Decision) -> Context:
+        """Return how things stand after ``decision``, which said ``event``."""
+        family, cells = self._families[event.field], decision.segmentation.cells
+        rows = _rows(cells.label, event.daughter_ids) or _rows(cells.label, (event.parent_id,))
+        first_s = family.first_s.get(event.parent_id, math.nan)
+        return Context(
+            area_mm2=_area_mm2(decision.moment.frame),
+            mean_counts=_floats(cells.mean_counts[rows].mean(axis=0)) if rows else (),
+            states=_highest(cells.state_prob[rows]),
+            in_state=_in_state(cells.state_prob),
+            dividing=_dividing(cells.state_prob),
+            generation=family.generation(event.parent_id),
+            age_s=decision.moment.elapsed_s - first_s,
+            cells_yx_px=tuple((float(y), float(x)) for y, x in cells.centroid_px[rows]),
+            exposed_ms=family.exposed_ms,
+        )
+
+    def tick(self, decision: Decision) -> Event:
+        """Return the clock's event of a decided frame, with its context."""
+        moment, cells = decision.moment, decision.segmentation.cells
+        frame, count = moment.frame, len(cells)
+        height, width = frame.pixels.shape
+        middle = np.array([[(height - 1) / 2, (width - 1) / 2]])
+        x_um, y_um = frame.to_stage_um(middle)[0].tolist()
+        return Event(
+            kind=TICK,
+            event_id=event_id(frame.field, frame.frame, TICK, 0),
+            revision=0,
+            status="confirmed",
+            field=frame.field,
+            frame=frame.frame,
+            emitted_frame=frame.frame,
+            confidence=1.0,
+            parent_id=0,
+            daughter_ids=(),
+            parent_yx_px=(float(middle[0, 0]), float(middle[0, 1])),
+            daughters_yx_px=(),
+            position_um=(x_um, y_um),
+            cell_count=count,
+            ref=frame.ref,
+            elapsed_s=moment.elapsed_s,
+            context=Context(
+                area_mm2=_area_mm2(frame),
+                mean_counts=_floats(cells.mean_counts.mean(axis=0)) if count else (),
+                states=_highest(cells.state_prob),
+                in_state=_in_state(cells.state_prob),
+                dividing=_dividing(cells.state_prob),
+                exposed_ms=self._families[frame.field].exposed_ms,
+            ),
+        )
+
+
+def _rows(labels: NDArray[np.int32], wanted: tuple[int, ...]) -> list[int]:
+    """Return the rows of those tracks that are seen in this frame; labels are track ids, sorted."""
+    at = np.searchsorted(labels, wanted)
+    return [int(i) for i, track_id in zip(at, wanted, strict=True) if i < len(labels) and labels[i] == track_id]
+
+
+def _area_mm2(frame: Frame) -> float:
+    height, width = frame.pixels.shape
+    return float(abs(np.linalg.det(np.asarray(frame.affine_um))) * height * width * 1e-6)
+
+
+def _floats(values: NDArray[np.floating[Any]]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _highest(state_prob: NDArray[np.float32]) -> tuple[float, ...]:
+    """Return the highest probability of each state; NaN where nobody knows any."""
+    if not len(state_prob):
+        return (math.nan,) * len(STATES)
+    known = np.where(np.isnan(state_prob), -1.0, state_prob).max(axis=0)
+    return tuple(math.nan if value < 0 else float(value) for value in known)
+
+
+def _in_state(state_prob: NDArray[np.float32]) -> tuple[int, ...]:
+    return tuple(int(n) for n in (state_prob > _LIKELY).sum(axis=0))
+
+
+def _dividing(state_prob: NDArray[np.float32]) -> int:
+    return int((np.nansum(state_prob[:, _DIVIDING], axis=1) > _SURELY_DIVIDING).sum())
