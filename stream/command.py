@@ -183,6 +183,8 @@ class Cause(_Model):
     event_id: str | None = None
     frame: FrameRef | None = None
     origin: str = "operator"
+    rule: str = ""
+    """Which rule of the policy wished it, where it has names for them."""
 
 
 class Decision(_Model):

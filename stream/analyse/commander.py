@@ -63,7 +63,7 @@ class Commander:
         return Command(
             command_id=f"{event.event_id}/r{event.revision}/{policy}/{number}",
             action=wish.action,
-            cause=Cause(event_id=event.event_id, frame=event.ref or frame.ref, origin=policy),
+            cause=Cause(event_id=event.event_id, frame=event.ref or frame.ref, origin=policy, rule=wish.reason),
             issued_wall_ns=wall_ns(),
             max_age_ms=wish.max_age_ms or self._default_max_age_ms,
             priority=wish.priority,

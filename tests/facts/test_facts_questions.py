@@ -9,7 +9,8 @@ from facts_cases import MS, ack, cells, command, event, frame, ref, tracks
 
 from stream.errors import StoreError
 from stream.facts.analysis import AnalysisFacts
-from stream.facts.questions import provenance, summary
+from stream.facts.provenance import provenance
+from stream.facts.questions import summary
 from stream.facts.rig import RigFacts
 from stream.frame import Gap
 
