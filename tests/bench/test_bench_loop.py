@@ -30,11 +30,13 @@ def test_time_is_divided_between_the_boundary_the_devices_and_us() -> None:
     ("answers", "kept"),
     [
         ([answer(bare=7.0)] * 20, {"device_ratio": False}),
-        ([answer(bare=7.0)] * 19, {"device_ratio": None}),
-        ([answer(device=0.3, bare=0.1)] * 20, {"device_ratio": None}),
+        ([answer(bare=7.0), answer(device=0.6, bare=0.1)] * 20, {"device_ratio": False}),
+        ([answer(), answer(device=0.3, bare=0.1)] * 20, {"device_ratio": True}),
+        ([answer(device=0.12, bare=0.1)] * 40 + [answer(device=0.1, bare=0.9)], {"device_ratio": True}),
+        ([answer(device=0.3, bare=0.1)] * 20, {"device_ratio": False}),
         ([answer(total=16.5)] * 20, {"beside_p50_ms": False}),
         ([answer()] * 40 + [answer(total=90.0)], {"beside_p50_ms": True, "beside_p99_ms": False}),
-        ([], {"beside_p50_ms": None}),
+        ([], {"beside_p50_ms": None, "device_ratio": None}),
     ],
 )
 def test_a_missed_target_is_said(answers: list[Answer], kept: dict[str, bool | None]) -> None:
