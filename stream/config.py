@@ -139,6 +139,10 @@ class LimitSettings(Settings):
     """Positions that the plan may have with those that commands add."""
     max_frames: int = Field(default=1_000, ge=1)
     """Frames that one ``acquire`` may take."""
+    max_acquire_ms: float = Field(default=600_000.0, gt=0)
+    """How long one ``acquire`` may take."""
+    max_acquire_light_ms: float | None = Field(default=None, gt=0)
+    """The most light of one ``acquire``, in ms at full power."""
     max_age_ms: float = Field(default=2_000.0, gt=0)
     """The oldest data that feedback may act on, whatever the command says."""
     rate_per_s: float = Field(default=20.0, gt=0)
