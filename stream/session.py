@@ -6,20 +6,20 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stream.clock import wall_ns
-from stream.command import Ack, Action, Command, Stop
+from stream.command import Ack, Action, Command, Decision, Stop
 from stream.config import Configuration, load
 from stream.errors import ConfigError, WireError
 from stream.event import Event
 from stream.facts import run_folder
 from stream.nodes import run_node
 from stream.supervisor import Supervisor, free_ports
-from stream.wire.control import ControlClient
+from stream.wire.control import ControlClient, Query
 from stream.wire.messages import EndOfStream, EventsOf, Fact, Item
 from stream.wire.policy import latest
 from stream.wire.subscribe import Subscriber
@@ -125,7 +125,7 @@ def ask_stop(control: str) -> str:
 def ask_rig(control: str, action: Action) -> str:
     """Send the rig an operator's command and return its answer in words."""
     command = Command(command_id=f"operator/{uuid.uuid4().hex[:8]}", action=action, issued_wall_ns=wall_ns())
-    client = ControlClient(control, name=f"operator-{uuid.uuid4().hex[:6]}")
+    client = ControlClient(control, name=_operator())
     try:
         answer = client.request(command, _STOP_ANSWER_S)
         return str(answer.state) if isinstance(answer, Ack) else str(dict(answer))
@@ -134,6 +134,27 @@ def ask_rig(control: str, action: Action) -> str:
         return str(error)
     finally:
         client.close()
+
+
+def waiting_for_approval(control: str) -> list[dict[str, Any]]:
+    """Return the commands that wait for an operator's word. Raises WireError."""
+    with ControlClient(control, name=_operator()) as client:
+        status = client.request(Query("status"), _STOP_ANSWER_S)
+    return list(dict(status).get("approvals", ())) if isinstance(status, Mapping) else []
+
+
+def decide(control: str, command_ids: Sequence[str], approve: bool) -> dict[str, str]:
+    """Give an operator's word on commands that wait; return what came of each. Raises WireError."""
+    with ControlClient(control, name=_operator()) as client:
+        answers = {
+            command_id: client.request(Decision(command_id=command_id, approve=approve), _STOP_ANSWER_S)
+            for command_id in command_ids
+        }
+    return {name: str(dict(a).get("decided", a)) for name, a in answers.items() if isinstance(a, Mapping)}
+
+
+def _operator() -> str:
+    return f"operator-{uuid.uuid4().hex[:6]}"
 
 
 def control_address(rig: str | None) -> str:

@@ -6,7 +6,7 @@ import threading
 
 from stream.command import Command, Stop
 from stream.config import PlanSettings
-from stream.stages import Driver, Readback
+from stream.stages import Darkens, Driver, Readback
 
 
 class Beginning:
@@ -27,6 +27,11 @@ class Beginning:
             self._driver.start(plan)
             self._begun = True
             return True
+
+    def darken(self) -> None:
+        """Close the light out of turn, where the driver can."""
+        if isinstance(self._driver, Darkens):
+            self._driver.darken()
 
     def apply(self, command: Command) -> Readback:
         """Apply a command as the driver does; a stop before the start needs no camera."""

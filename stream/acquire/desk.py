@@ -1,6 +1,7 @@
 """The command desk: every command that arrives gets progress and exactly one final answer, once, whatever happens.
 
-Arrival and application run on different threads, so that a stop is heard while a slow stage still moves.
+Arrival and application run on different threads, so that a stop is heard while a slow stage still moves; a stop, and
+the rig's own closing of the light, do not wait for that thread either.
 """
 
 from __future__ import annotations
@@ -10,30 +11,45 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from stream.acquire.approvals import WAITS, Approvals
 from stream.acquire.baseplan import BasePlan
-from stream.acquire.guard import Guard
+from stream.acquire.guard import OURS, Guard
+from stream.acquire.pending import Pending
 from stream.clock import Clock, now_ns
-from stream.command import Ack, AckState, Action, Command, MoveStage, Resume, SetLight, Stop
-from stream.errors import CytoloopError, Refused
+from stream.command import (
+    Ack,
+    AckState,
+    Acquire,
+    Action,
+    Command,
+    Decision,
+    MoveStage,
+    Pause,
+    Resume,
+    SetLight,
+    Stop,
+)
+from stream.errors import CytoloopError, Refused, StoreError
 from stream.frame import Frame
 from stream.metrics import COMMAND_SECONDS, COMMANDS
-from stream.stages import Readback
+from stream.stages import Darkens, Readback
 
 log = logging.getLogger(__name__)
 
 _SUPERSEDABLE = frozenset(
     {"set_exposure", "set_interval", "set_roi", "set_light", "move_stage", "recentre", "set_channel"}
 )
-_URGENT = 1_000_000
+_LAST = 1_000_000
+_STORE_PATIENCE_S = 0.5
+"""How long an urgent command waits for the disk."""
 
 
 class Ledger(Protocol):
     """Where commands and their transitions are kept (``stream.facts.rig.RigFacts``)."""
 
-    def command(self, command: Command, received: Ack) -> object: ...
+    def command(self, command: Command, received: Ack, *, timeout_s: float = ...) -> object: ...
     def progress(self, ack: Ack) -> None: ...
     def transition(self, ack: Ack) -> None: ...
     def known(self, command_id: str) -> Ack | None: ...
@@ -45,19 +61,12 @@ class Applies(Protocol):
     def apply(self, command: Command) -> Readback: ...
 
 
-@dataclass(slots=True)
-class _Pending:
-    command: Command
-    received_ns: int
-    readback: Readback | None = None
-    timings_ms: dict[str, float] | None = None
-    applied_ns: int = 0
-    superseded: bool = False
-    first: Frame | None = None
+def _nobody(command: Command, readback: Readback) -> None:
+    """Tell nobody."""
 
 
 class Desk:
-    """Takes commands in, lets the guard and the driver judge them, and answers.
+    """Takes commands in, lets the guard, an operator and the driver judge them, and answers.
 
     Parameters
     ----------
@@ -65,6 +74,8 @@ class Desk:
         Called with every Ack, progress and final, from any of the desk's threads.
     first_frame_timeout_s
         How long an applied command waits for the first frame that shows it before it is answered without one.
+    on_applied
+        Called as soon as the hardware has answered, before any frame shows it.
     """
 
     def __init__(
@@ -76,18 +87,21 @@ class Desk:
         answer: Callable[[Command, Ack], None],
         *,
         first_frame_timeout_s: float,
+        on_applied: Callable[[Command, Readback], None] = _nobody,
         clock: Clock = now_ns,
     ) -> None:
         self._driver, self._guard, self._base, self._ledger, self._answer = driver, guard, base, ledger, answer
+        self._on_applied = on_applied
         self._timeout_ns = round(first_frame_timeout_s * 1e9)
         self._clock = clock
-        self._waiting: queue.PriorityQueue[tuple[int, int, _Pending | None]] = queue.PriorityQueue(maxsize=256)
+        self._approvals = Approvals(guard.limits)
+        self._waiting: queue.PriorityQueue[tuple[int, int, Pending | None]] = queue.PriorityQueue(maxsize=256)
         self._order = itertools.count()
         self._lock = threading.Lock()
-        self._open: dict[str, _Pending] = {}
-        self._at_um = (0.0, 0.0, 0.0)
+        self._open: dict[str, Pending] = {}
         self._closed_to_feedback = ""
         self._closed = self._stopped = False
+        self._urgent: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._apply_all, name="desk", daemon=True)
 
     def start(self) -> None:
@@ -101,57 +115,85 @@ class Desk:
         if in_hand:
             self._answer(command, Ack(command_id=command.command_id, state=AckState.RECEIVED, reason="already in hand"))
             return
-        if earlier := self._ledger.known(command.command_id):
+        if earlier := self._known(command):
             self._answer(command, earlier)
             return
-        pending = _Pending(command, self._clock())
+        pending = Pending(command, self._clock())
         with self._lock:
             closed = self._closed
             self._supersede(command)
             self._open[command.command_id] = pending
-        received = Ack(command_id=command.command_id, state=AckState.RECEIVED)
-        self._ledger.command(command, received)
-        self._answer(command, received)
-        if closed:
+        if not self._record(command) and not _is_urgent(command):
+            self._finish(pending, AckState.REFUSED, "the rig cannot write it down: its disk is full, slow or closed")
+        elif closed:
             self._finish(pending, AckState.REFUSED, "the run is over")
-            return
-        urgency = _URGENT if isinstance(command.action, Stop) else command.priority
-        try:
-            self._waiting.put_nowait((-urgency, next(self._order), pending))
-        except queue.Full:
-            self._finish(pending, AckState.REFUSED, f"{self._waiting.maxsize} commands are waiting already")
+        elif _is_urgent(command):
+            self._overtake(pending)
+        else:
+            self._enqueue(pending)
+        for parked in self._approvals.parked():
+            if parked.superseded and self._approvals.take(parked.command.command_id):
+                self._enqueue(parked)
+
+    def decide(self, decision: Decision) -> str:
+        """Take an operator's word on a command that waits for it; return what came of it, for people."""
+        pending = self._approvals.take(decision.command_id)
+        if pending is None:
+            return f"no command '{decision.command_id}' waits for approval"
+        if decision.approve:
+            pending.approved_by = decision.by
+            self._enqueue(pending)
+            return "approved"
+        self._finish(pending, AckState.DENIED, f"denied by {decision.by}")
+        return "denied"
+
+    def approvals(self) -> list[dict[str, Any]]:
+        """Return the commands that wait for an operator's word, as plain data."""
+        return self._approvals.told(self._clock())
 
     def took(self, frame: Frame) -> None:
         """See a frame: it answers the commands whose effect it is the first to show."""
-        self._at_um = frame.stage_um
-        for command_id in frame.commands:
-            with self._lock:
+        answerable: list[Pending] = []
+        with self._lock:
+            self._guard.where.took(frame)
+            for command_id in frame.commands:
                 pending = self._open.get(command_id)
-                if pending is None:
-                    continue
-                pending.first = frame
-                answerable = pending.readback is not None
-            if answerable:
-                self._applied(pending, frame)
+                if pending is not None:
+                    pending.first = frame
+                    answerable += [pending] * (pending.readback is not None)
+        for pending in answerable:
+            self._applied(pending, frame)
 
     def expire_waits(self) -> None:
-        """Answer applied commands that no frame has shown for too long (a paused or very slow plan)."""
+        """Answer what has waited too long: for a frame that shows it (a paused or very slow plan), or for a word."""
+        now = self._clock()
         with self._lock:
-            late = [p for p in self._open.values() if p.readback and self._clock() - p.applied_ns > self._timeout_ns]
+            late = [p for p in self._open.values() if p.readback and now - p.applied_ns > self._timeout_ns]
         for pending in late:
             self._applied(pending, None)
+        for pending in self._approvals.take_overdue(now):
+            limit_s = self._guard.limits.approve_timeout_s
+            self._finish(pending, AckState.DENIED, f"nobody approved it within {limit_s:g} s")
+        for pending in self._approvals.parked():
+            verdict = self._guard.too_old(pending.command, now)
+            if verdict and self._approvals.take(pending.command.command_id):
+                self._finish(pending, verdict.state, f"waited for approval: {verdict.reason}")
 
     def close_to_feedback(self, reason: str) -> None:
         """Refuse commands that do not come from an operator, with this reason; empty: open again."""
         self._closed_to_feedback = reason
+        for pending in self._approvals.parked() if reason else ():
+            if self._approvals.take(pending.command.command_id):
+                self._finish(pending, AckState.REFUSED, reason)
 
     def close(self) -> None:
         """Stop applying; what is waiting, or still arrives, is refused."""
         with self._lock:
             self._closed = True
-        self._waiting.put((-_URGENT - 1, next(self._order), None))
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self._waiting.put((-_LAST, next(self._order), None))
+        for thread in (self._thread, *self._urgent):
+            if thread.is_alive():
+                thread.join(timeout=10)
         with self._lock:
             left = list(self._open.values())
         for pending in left:
@@ -159,6 +201,36 @@ class Desk:
                 self._applied(pending, None)
             else:
                 self._finish(pending, AckState.REFUSED, "the run ended before the command's turn")
+
+    def _known(self, command: Command) -> Ack | None:
+        try:
+            return self._ledger.known(command.command_id)
+        except StoreError as error:
+            log.error("what was answered before is not known: %s", error)
+            return None
+
+    def _record(self, command: Command) -> bool:
+        received = Ack(command_id=command.command_id, state=AckState.RECEIVED)
+        urgent = {"timeout_s": _STORE_PATIENCE_S} if _is_urgent(command) else {}
+        try:
+            self._ledger.command(command, received, **urgent)
+        except StoreError as error:
+            log.error("command %s is not recorded: %s", command.command_id, error)
+            return False
+        self._answer(command, received)
+        return True
+
+    def _enqueue(self, pending: Pending) -> None:
+        try:
+            self._waiting.put_nowait((-pending.command.priority, next(self._order), pending))
+        except queue.Full:
+            self._finish(pending, AckState.REFUSED, f"{self._waiting.maxsize} commands are waiting already")
+
+    def _overtake(self, pending: Pending) -> None:
+        """Apply at once, while the applying thread may still wait for a slow device."""
+        thread = threading.Thread(target=self._judge, args=(pending,), name=pending.command.action.kind, daemon=True)
+        self._urgent = [*(other for other in self._urgent if other.is_alive()), thread]
+        thread.start()
 
     def _supersede(self, command: Command) -> None:
         """Mark waiting commands that this one makes pointless; the applying thread answers them."""
@@ -175,40 +247,75 @@ class Desk:
             _, _, pending = self._waiting.get()
             if pending is None:
                 return
-            try:
-                self._apply(pending)
-            except Exception as error:  # the desk must outlive any fault of a driver
-                log.exception("command %s", pending.command.command_id)
-                self._finish(pending, AckState.FAILED, f"{type(error).__name__}: {error}")
+            self._judge(pending)
 
-    def _apply(self, pending: _Pending) -> None:
-        command = pending.command
+    def _judge(self, pending: Pending) -> None:
+        try:
+            self._apply(pending)
+        except Exception as error:  # the desk must outlive any fault of a driver
+            log.exception("command %s", pending.command.command_id)
+            self._guard.dose.answered(pending.command, None)
+            self._finish(pending, AckState.FAILED, f"{type(error).__name__}: {error}")
+
+    def _apply(self, pending: Pending) -> None:
+        command, guard, feedback = pending.command, self._guard, pending.command.cause.origin not in OURS
         if pending.superseded:
             self._finish(pending, AckState.SUPERSEDED, "a newer command of the same kind arrived first")
-            return
-        if self._stopped and not isinstance(command.action, Stop):
+        elif self._stopped and not isinstance(command.action, Stop):
             self._finish(pending, AckState.REFUSED, "the run was stopped before the command's turn")
-            return
-        if self._closed_to_feedback and command.cause.origin not in ("operator", "rig"):
+        elif self._closed_to_feedback and feedback:
             self._finish(pending, AckState.REFUSED, self._closed_to_feedback)
-            return
-        if verdict := self._guard.check(command, self._at_um, self._clock()):
+        elif verdict := guard.check(command, self._clock(), approved=bool(pending.approved_by)):
             self._finish(pending, verdict.state, verdict.reason)
-            return
-        self._accept(command)
-        try:
+        elif guard.limits.shadow and not _is_ours_in_shadow(command):
+            self._finish(pending, AckState.SHADOWED, "nothing is applied in shadow mode; it passed every limit")
+        elif self._approvals.needed(command) and not pending.approved_by:
+            self._accept(command, WAITS)
+            self._approvals.park(pending, self._clock())
+        else:
+            self._accept(command, f"approved by {pending.approved_by}" if pending.approved_by else "")
             self._drive(pending)
-        except Refused as refusal:
-            self._finish(pending, AckState.REFUSED, str(refusal))
-        except CytoloopError as error:
-            self._finish(pending, AckState.FAILED, str(error))
 
-    def _drive(self, pending: _Pending) -> None:
+    def _drive(self, pending: Pending) -> None:
+        command, dose = pending.command, self._guard.dose
         begun_ns = self._clock()
-        readback = self._driver.apply(pending.command)
-        self._stopped = self._stopped or isinstance(pending.command.action, Stop)
+        self._stopped = self._stopped or isinstance(command.action, Stop)
+        dose.asked(command)
+        try:
+            self._hold(command, begun_ns)
+            if _is_urgent(command):
+                self._darken()
+            readback = self._driver.apply(command)
+        except Refused as refusal:
+            dose.refused(command)
+            self._not_done(pending, AckState.REFUSED, refusal)
+        except CytoloopError as error:
+            dose.answered(command, None)
+            self._not_done(pending, AckState.FAILED, error)
+        else:
+            self._done(pending, readback, begun_ns)
+
+    def _hold(self, command: Command, begun_ns: int) -> None:
+        """Keep back the light that a sequence will cost."""
+        field = self._guard.field_of(command)
+        if isinstance(command.action, Acquire) and field is not None:
+            sequence = self._guard.outline(command)
+            if sequence is not None:
+                self._guard.dose.hold(command, field, sequence, begun_ns)
+
+    def _not_done(self, pending: Pending, state: AckState, error: CytoloopError) -> None:
+        self._guard.dose.release(pending.command)
+        if isinstance(pending.command.action, Stop):
+            self._stopped = False
+        self._finish(pending, state, str(error))
+
+    def _done(self, pending: Pending, readback: Readback, begun_ns: int) -> None:
+        command = pending.command
         pending.applied_ns = self._clock()
-        self._note_change(pending.command)
+        self._guard.dose.answered(command, readback.values)
+        self._guard.applied(command)
+        self._note_change(command)
+        self._on_applied(command, readback)
         total_ms = (pending.applied_ns - pending.received_ns) / 1e6
         pending.timings_ms = {
             "waited": (begun_ns - pending.received_ns) / 1e6,
@@ -220,8 +327,15 @@ class Desk:
         with self._lock:
             pending.readback = readback
             first = pending.first  # a fast camera may show the effect before this thread comes back
-        if first is not None or not readback.takes_frame or isinstance(pending.command.action, Resume):
+            if first is None:
+                self._guard.where.applied(command, readback)
+        if first is not None or not readback.takes_frame or isinstance(command.action, Resume):
             self._applied(pending, first)
+
+    def _darken(self) -> None:
+        """Close the light out of turn, on a thread of its own: no shutter may hold up the stop itself."""
+        if isinstance(self._driver, Darkens):
+            threading.Thread(target=self._driver.darken, name="darken", daemon=True).start()
 
     def _note_change(self, command: Command) -> None:
         if command.cause.origin == "operator":
@@ -229,7 +343,7 @@ class Desk:
         elif command.cause.origin != "rig":
             self._base.changed(command.action)
 
-    def _applied(self, pending: _Pending, frame: Frame | None) -> None:
+    def _applied(self, pending: Pending, frame: Frame | None) -> None:
         timings = dict(pending.timings_ms or {})
         if frame is not None:
             timings["to_first_frame"] = (frame.stamps.t_pop_ns - pending.received_ns) / 1e6
@@ -243,20 +357,26 @@ class Desk:
         )
         self._final(pending, ack)
 
-    def _finish(self, pending: _Pending, state: AckState, reason: str) -> None:
+    def _finish(self, pending: Pending, state: AckState, reason: str) -> None:
         self._final(pending, Ack(command_id=pending.command.command_id, state=state, reason=reason))
 
-    def _final(self, pending: _Pending, ack: Ack) -> None:
+    def _final(self, pending: Pending, ack: Ack) -> None:
         with self._lock:
             if self._open.pop(pending.command.command_id, None) is None:
                 return  # answered already: a command has exactly one final state
         COMMANDS.labels(pending.command.action.kind, ack.state.value).inc()
-        self._ledger.transition(ack)
+        try:
+            self._ledger.transition(ack)
+        except StoreError as error:
+            log.error("the answer %s to %s is not recorded: %s", ack.state, ack.command_id, error)
         self._answer(pending.command, ack)
 
-    def _accept(self, command: Command) -> None:
-        ack = Ack(command_id=command.command_id, state=AckState.ACCEPTED)
-        self._ledger.progress(ack)
+    def _accept(self, command: Command, reason: str) -> None:
+        ack = Ack(command_id=command.command_id, state=AckState.ACCEPTED, reason=reason)
+        try:
+            self._ledger.progress(ack)
+        except StoreError as error:
+            log.error("the answer %s to %s is not recorded: %s", ack.state, ack.command_id, error)
         self._answer(command, ack)
 
 
@@ -264,3 +384,17 @@ def _asks(action: Action) -> frozenset[str]:
     """Name what an action sets: a move in z says nothing about x, so it does not make a move in x pointless."""
     partial = isinstance(action, MoveStage | SetLight)
     return frozenset(name for name, value in action if value is not None) if partial else frozenset()
+
+
+def _is_urgent(command: Command) -> bool:
+    """Whether a command overtakes one that the hardware is still busy with: a stop, and the rig closing its light."""
+    action = command.action
+    return isinstance(action, Stop) or (
+        command.cause.origin == "rig" and isinstance(action, SetLight) and action.on is False
+    )
+
+
+def _is_ours_in_shadow(command: Command) -> bool:
+    """Whether a command is applied in shadow mode: an operator's stop, pause and resume, and the rig sparing light."""
+    by_operator = command.cause.origin == "operator" and isinstance(command.action, Stop | Pause | Resume)
+    return by_operator or command.cause.origin == "rig"

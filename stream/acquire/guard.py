@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+import threading
 from dataclasses import dataclass
 
+from stream.acquire.dose import DoseLedger
+from stream.acquire.outline import Outline, outline
+from stream.acquire.pace import Pace
 from stream.acquire.recent import Recent
+from stream.acquire.travel import Travel, outside
+from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
-from stream.command import AckState, Command, MoveStage, Recentre, SetExposure, SetInterval, SetLight
-from stream.config import LimitSettings
+from stream.command import (
+    AckState,
+    Acquire,
+    AddPosition,
+    Command,
+    DropPosition,
+    SetExposure,
+    SetInterval,
+    SetLight,
+    Stimulate,
+)
+from stream.config import DoseSettings, LimitSettings, PlanSettings
+from stream.errors import Refused
+from stream.frame import field_name
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
 _ALWAYS = ("stop", "pause", "resume")
+OURS = ("operator", "rig")
+"""Origins that need no leave; every other one is feedback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,37 +42,53 @@ class Verdict:
     reason: str
 
 
-def _outside(name: str, value: float | None, limits: tuple[float, float] | None, unit: str) -> str | None:
-    if value is None or limits is None or limits[0] <= value <= limits[1]:
-        return None
-    return f"{name} {value:g} {unit} is outside the limits {limits[0]:g} to {limits[1]:g} {unit}"
-
-
 class Guard:
-    """Checks commands against ``[limits]``; None means go."""
+    """Checks commands against ``[limits]`` and the light ledger; None means go. Safe from several threads.
 
-    def __init__(self, limits: LimitSettings, recent: Recent) -> None:
-        self._limits = limits
+    Limits of travel, exposure, light and dose hold for everybody; ``allow`` and rates are for feedback alone.
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        recent: Recent,
+        where: Whereabouts | None = None,
+        dose: DoseLedger | None = None,
+        plan: PlanSettings | None = None,
+    ) -> None:
+        self.limits = limits
+        self.where = where or Whereabouts()
+        self.dose = dose or DoseLedger(DoseSettings(), {}, None)
+        self._plan = plan or PlanSettings()
         self._recent = recent
-        self._passed_ns: deque[int] = deque()
+        self._travel = Travel(limits, self.where)
+        self._pace = Pace(limits)
+        self._added = 0
+        self._lock = threading.RLock()
 
-    def check(self, command: Command, at_um: tuple[float, float, float], now_ns: int) -> Verdict | None:
+    def check(self, command: Command, now_ns: int, *, approved: bool = False) -> Verdict | None:
         """Return why the command may not be applied now, or None.
 
         Parameters
         ----------
-        at_um
-            Where the stage is, ``(x, y, z)``.
         now_ns
             This rig's monotonic clock.
+        approved
+            An operator said yes: its data may be older, as ``approved_max_age_ms`` says, and its turn was counted when
+            it came.
         """
-        return (
-            self._too_early(command)
-            or self._too_old(command, now_ns)
-            or self._out_of_limits(command, at_um)
-            or self._not_allowed(command)
-            or self._too_many(command, now_ns)
-        )
+        with self._lock:
+            return (
+                self._too_early(command)
+                or self._too_old(command, now_ns, approved)
+                or self._out_of_limits(command, now_ns)
+                or self._not_allowed(command)
+                or (None if approved else self._too_many(command, now_ns))
+            )
+
+    def too_old(self, command: Command, now_ns: int) -> Verdict | None:
+        """Say whether a command that waits for approval has waited longer than its data may."""
+        return self._too_old(command, now_ns, approved=True)
 
     def age_ms(self, command: Command, now_ns: int) -> float | None:
         """Return the age of the data that the command was decided on; None without a frame."""
@@ -62,70 +97,104 @@ class Guard:
         popped_ns = self._recent.popped_ns(command.cause.frame)
         return None if popped_ns is None else (now_ns - popped_ns) / 1e6
 
+    def applied(self, command: Command) -> None:
+        """Note what the plan has more, or less, since a command was applied."""
+        with self._lock:
+            self._added += isinstance(command.action, AddPosition)
+            self._added -= isinstance(command.action, DropPosition)
+
+    def field_of(self, command: Command) -> str | None:
+        """Return the field that a command is about; None before the first frame."""
+        newest, position = self.where.newest, command.target.position
+        if newest is None:
+            return None
+        return newest.field if position is None else field_name(newest.camera, position)
+
+    def outline(self, command: Command) -> Outline | None:
+        """Return what an ``acquire`` would do; None for other commands. Raises Refused."""
+        action = command.action
+        if not isinstance(action, Acquire):
+            return None
+        base, newest = self.where.origin(command.target.position), self.where.newest
+        if base is None or newest is None:
+            raise Refused("no frame shows yet where the stage is, so nobody knows where the sequence would lead")
+        if action.at_um is not None:
+            if action.sequence.stage_positions:
+                raise Refused("the sequence names positions of its own; leave at_um or them out")
+            base = (*self.where.stage_for(action.at_um), base[2])
+        return outline(action.sequence, base, newest.exposure_ms, self.limits.max_frames)
+
     def _too_early(self, command: Command) -> Verdict | None:
         ahead_ns = command.issued_wall_ns - wall_ns()
         if ahead_ns > _FUTURE_TOLERANCE_NS:
             return _refused(f"issued {ahead_ns / 1e9:.0f} s in the future; set the sender's clock")
         return None
 
-    def _too_old(self, command: Command, now_ns: int) -> Verdict | None:
+    def _too_old(self, command: Command, now_ns: int, approved: bool) -> Verdict | None:
         if command.cause.frame is None:
             return None
         age_ms = self.age_ms(command, now_ns)
         if age_ms is None:
             return _refused(f"names a frame that this rig has not taken, or long ago: {command.cause.frame}")
-        limit_ms = min(self._limits.max_age_ms, command.max_age_ms or math.inf)
+        limit_ms = min(self.limits.max_age_ms, command.max_age_ms or math.inf)
+        if approved:
+            limit_ms = self.limits.approved_max_age_ms or limit_ms
         if age_ms > limit_ms:
             return Verdict(AckState.EXPIRED, f"decided on data {age_ms:.0f} ms old; the limit is {limit_ms:.0f} ms")
         return None
 
-    def _out_of_limits(self, command: Command, at_um: tuple[float, float, float]) -> Verdict | None:
-        limits, action = self._limits, command.action
-        wrong: list[str | None] = []
+    def _out_of_limits(self, command: Command, now_ns: int) -> Verdict | None:
+        try:
+            sequence = self.outline(command)
+            wrong = self._value(command) or self._travel.refuses(command)
+            if sequence is not None:
+                wrong = wrong or self._sequence(sequence) or self._travel.stops(sequence.stops_um)
+        except Refused as refusal:
+            return _refused(str(refusal))
+        wrong = wrong or self.dose.refuses(command, self.field_of(command), now_ns, sequence)
+        return _refused(wrong) if wrong else None
+
+    def _value(self, command: Command) -> str | None:
+        limits, action = self.limits, command.action
         match action:
             case SetExposure():
-                wrong = [_outside("exposure", action.exposure_ms, limits.exposure_ms, "ms")]
+                return outside("exposure", action.exposure_ms, limits.exposure_ms, "ms")
             case SetInterval():
-                wrong = [_outside("interval", action.interval_ms, limits.interval_ms, "ms")]
+                return outside("interval", action.interval_ms, limits.interval_ms, "ms")
             case SetLight():
-                wrong = [_outside("light power", action.power, limits.light_power, "of full power")]
-            case MoveStage():
-                wrong = self._move(at_um, action.x_um, action.y_um, action.z_um)
-            case Recentre():
-                wrong = self._move(at_um, *action.target_um, None)
-        first = next(filter(None, wrong), None)
-        return _refused(first) if first else None
+                return outside("light power", action.power, limits.light_power, "of full power")
+            case Stimulate():
+                return outside("a stimulation of", action.duration_ms, limits.stimulate_ms, "ms")
+            case AddPosition():
+                there = max(1, len(self._plan.positions_um), len(self.where.places())) + max(self._added, 0)
+                if there >= limits.max_positions:
+                    return f"the plan has {there} positions already; max_positions is {limits.max_positions}"
+        return None
 
-    def _move(
-        self, at: tuple[float, float, float], x: float | None, y: float | None, z: float | None
-    ) -> list[str | None]:
-        limits = self._limits
-        steps = [0.0 if goal is None else goal - now for goal, now in zip((x, y, z), at, strict=True)]
-        length_um = math.hypot(*steps)
-        too_far = None
-        if limits.max_move_um is not None and length_um > limits.max_move_um:
-            too_far = f"a move of {length_um:.1f} µm is longer than max_move_um = {limits.max_move_um:g}"
-        return [
-            _outside("x", x, limits.x_um, "µm"),
-            _outside("y", y, limits.y_um, "µm"),
-            _outside("z", z, limits.z_um, "µm"),
-            too_far,
-        ]
+    def _sequence(self, sequence: Outline) -> str | None:
+        limits, power = self.limits, self.dose.power
+        light_ms = sequence.light_ms * (1.0 if power is None else power)
+        most_ms = limits.max_acquire_light_ms
+        return (
+            outside("exposure", sequence.shortest_ms, limits.exposure_ms, "ms")
+            or outside("exposure", sequence.longest_ms, limits.exposure_ms, "ms")
+            or outside("a sequence of", sequence.duration_ms, (0.0, limits.max_acquire_ms), "ms")
+            or outside("light at full power of", light_ms, (0.0, most_ms) if most_ms else None, "ms")
+        )
 
     def _not_allowed(self, command: Command) -> Verdict | None:
-        kind, allow = command.action.kind, self._limits.allow
-        if command.cause.origin == "operator" or allow is None or kind in allow or kind in _ALWAYS:
+        kind, allow = command.action.kind, self.limits.allow
+        if command.cause.origin in OURS or allow is None or kind in allow or kind in _ALWAYS:
             return None
         return _refused(f"[limits] allow does not name {kind}")
 
     def _too_many(self, command: Command, now_ns: int) -> Verdict | None:
-        if command.cause.origin == "operator":
+        if command.cause.origin in OURS:
             return None
-        while self._passed_ns and now_ns - self._passed_ns[0] > 1_000_000_000:
-            self._passed_ns.popleft()
-        if len(self._passed_ns) >= self._limits.rate_per_s:
-            return _refused(f"more than rate_per_s = {self._limits.rate_per_s:g} commands within a second")
-        self._passed_ns.append(now_ns)
+        kind = command.action.kind
+        if wrong := self._pace.refuses(kind, now_ns):
+            return _refused(wrong)
+        self._pace.passed(kind, now_ns)
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,20 @@ from stream.acquire.baseplan import BasePlan
 from stream.acquire.begin import Beginning
 from stream.acquire.deadman import DeadMan
 from stream.acquire.desk import Desk
-from stream.acquire.guard import Guard
+from stream.acquire.dose import DoseLedger
+from stream.acquire.guard import OURS, Guard
+from stream.acquire.lost import UNDO, Lost
 from stream.acquire.recent import Recent
+from stream.acquire.spending import Spending
+from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
-from stream.command import Ack, Action, Cause, Command
+from stream.command import Ack, Action, Cause, Command, Decision, Pause, SetLight, Stimulate, Stop
 from stream.config import Configuration
+from stream.errors import DriverError
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap
-from stream.metrics import DISCONTINUITIES, FALLBACKS, FRAMES_LOST, FRAMES_RECEIVED, QUEUE_DEPTH
-from stream.stages import Driver
+from stream.metrics import DISCONTINUITIES, FRAMES_LOST, FRAMES_RECEIVED, MESSAGES_REFUSED, QUEUE_DEPTH
+from stream.stages import Driver, Readback
 from stream.wire.codec import encode_fact, encode_frame, encode_gap
 from stream.wire.control import ControlServer, Query, Ready, Request
 from stream.wire.messages import Alive
@@ -29,7 +35,6 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _STATUS_NS = 500_000_000
-_UNDO_AGAIN_NS = 2_000_000_000
 _ANALYSIS = "analyse"
 
 
@@ -48,21 +53,28 @@ class Rig:
         self._recent = Recent()
         self._base = BasePlan(config.plan)
         self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
-        guard = Guard(config.limits, self._recent)
+        self._dose = DoseLedger(config.dose, facts.dose(), config.plan.light_power)
+        self._spending = Spending(config, self._dose, self._order, self._tell)
+        self._guard = Guard(config.limits, self._recent, Whereabouts(), self._dose, config.plan)
         slowest_s = (config.plan.interval_ms + config.plan.exposure_ms) / 1e3
         self._beginning = Beginning(driver)
         self._desk = Desk(
-            self._beginning, guard, self._base, facts, self._answer, first_frame_timeout_s=max(2.0, 3 * slowest_s)
+            self._beginning,
+            self._guard,
+            self._base,
+            facts,
+            self._answer,
+            first_frame_timeout_s=max(2.0, 3 * slowest_s),
+            on_applied=self._applied,
         )
+        self._lost = Lost(config.limits, self._base, self._dose, self._order, self._desk.close_to_feedback, self._tell)
         self._ready: set[str] = set()
         self._all_ready = threading.Event()
         if not config.run.wait_for:
             self._all_ready.set()
         self._stop = threading.Event()
         self._senders: dict[str, list[Request]] = {}
-        self._on_base_plan = False
-        self._undone_ns = 0
-        self._light_power = config.plan.light_power
+        self._popped_ns: dict[str, int] = {}
         self._offsets: dict[str, int] = facts.next_frames()
         self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
         self._status_ns = 0
@@ -89,8 +101,23 @@ class Rig:
         return set() if called_off.is_set() else (wanted - self._ready) or listening
 
     def begin(self) -> bool:
-        """Start the camera; False when a stop came first."""
-        return self._beginning.begin(self._config.plan)
+        """Start the camera; False when a stop came first.
+
+        Raises
+        ------
+        DriverError
+            A field has had its light in an earlier start of this run, and the rig cannot start in the dark.
+        """
+        plan, light = self._config.plan, self._driver.describe().get("light") or {}
+        self._dose.shutter(_stays_open(self._config, light))
+        if spent := self._dose.spent_fields():
+            if self._config.dose.at_budget == "stop" or not light.get("power"):
+                raise DriverError(
+                    f"the light budget of {', '.join(spent)} is spent: raise [dose] budget_*, or begin anew"
+                )
+            plan = plan.model_copy(update={"light_power": 0.0})
+            self._dose.dark()
+        return self._beginning.begin(plan)
 
     def run(self, stop: threading.Event) -> str:
         """Move frames until the stream ends; return why it did."""
@@ -126,7 +153,7 @@ class Rig:
             frame = replace(frame, frame=frame.frame + offset)
         self._recent.took(frame)
         self._base.took(frame)
-        self._facts.frame(frame, self._light_power)
+        self._count_light(frame)
         stamps = replace(frame.stamps, t_publish_ns=now_ns())
         self._publisher.send(encode_frame(replace(frame, stamps=stamps)))
         FRAMES_RECEIVED.labels("acquire", frame.camera).inc()
@@ -137,6 +164,14 @@ class Rig:
             "roi_px": frame.roi_px,
             "channel": frame.channel,
         }
+
+    def _count_light(self, frame: Frame) -> None:
+        lit = self._dose.took(frame)
+        self._facts.frame(frame, lit.power, lit.between_ms)
+        before_ns = self._popped_ns.get(frame.field, frame.stamps.t_pop_ns)
+        self._popped_ns[frame.field] = frame.stamps.t_pop_ns
+        if lit.reached is not None:
+            self._spending.reached(frame, lit.reached, (frame.stamps.t_pop_ns - before_ns) / 1e6)
 
     def _gap(self, gap: Gap) -> None:
         DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
@@ -149,9 +184,14 @@ class Rig:
     def _listen(self) -> None:
         while not self._stop.is_set():
             request = self._control.next(_POLL_S)
-            if request is not None:
-                self._hear(request)
-            self._watch_analysis()
+            try:
+                if request is not None:
+                    self._hear(request)
+                self._lost.watch(self._dead.fault(now_ns()), now_ns())
+                self._desk.expire_waits()
+            except Exception:  # the thread's edge: a rig that hears no stop is the worst of all faults
+                log.exception("on hearing %s", request)
+                MESSAGES_REFUSED.labels("control", "internal").inc()
 
     def _hear(self, request: Request) -> None:
         match request.content:
@@ -159,7 +199,9 @@ class Rig:
                 if command.action.kind == "stop":
                     log.info("stop asked by %s", command.cause.origin)
                 self._senders.setdefault(command.command_id, []).append(request)
-                self._desk.receive(command)
+                self._desk.receive(_honest(command, request.name))
+            case Decision() as decision:
+                self._control.reply(request, {"decided": self._decide(decision, request.name)})
             case Ready() as ready:
                 self._ready.add(ready.node)
                 if ready.node == _ANALYSIS:
@@ -182,61 +224,81 @@ class Rig:
         self._publisher.send(encode_fact(told))
         if ack.state == "applied":
             self._note_applied(command, ack)
+        elif ack.state.final:
+            self._lost.settled(command, False, now_ns())
+
+    def _decide(self, decision: Decision, name: str) -> str:
+        if name == _ANALYSIS:
+            return "the analysis cannot approve what it asked for"
+        log.info("%s: %s by %s", decision.command_id, "approved" if decision.approve else "denied", decision.by)
+        return self._desk.decide(decision)
+
+    def _applied(self, command: Command, readback: Readback) -> None:
+        """See what the hardware answered, before any frame shows it."""
+        action = command.action
+        if isinstance(action, Stimulate) and (field := self._guard.field_of(command)):
+            self._facts.light(field, self._dose.stimulated(field, action.duration_ms))
+        dark = isinstance(action, Pause | Stop) or (isinstance(action, SetLight) and action.on is False)
+        if dark and (lit := self._dose.stayed_on(now_ns())):
+            self._facts.light(*lit)
+        self._lost.settled(command, True, now_ns())
 
     def _note_applied(self, command: Command, ack: Ack) -> None:
         kind = command.action.kind
-        if command.cause.origin == "rig":
+        if command.command_id.startswith(f"{UNDO}/"):
             self._base.restored(command.action)
         if kind in ("pause", "resume"):
             self._status["paused"] = kind == "pause"
         if kind == "set_light":
-            self._status["light_power"] = self._light_power = ack.readback.get("power", self._light_power)
-            self._status["light_on"] = ack.readback.get("on")
-        if kind == "set_interval":
-            self._status["interval_ms"] = ack.readback.get("interval_ms")
+            self._status |= {"light_power": self._dose.power if self._dose.on else None, "light_on": self._dose.on}
+        if kind == "set_interval" and command.target.position is None:
+            interval_ms = ack.readback.get("interval_ms")
+            self._status["interval_ms"] = interval_ms
+            self._spending.interval_ms = self._config.plan.interval_ms if interval_ms is None else interval_ms
 
-    def _watch_analysis(self) -> None:
-        fault = self._dead.fault(now_ns())
-        if fault and not self._on_base_plan:
-            self._on_base_plan = True
-            self._return_to_base(fault)
-        elif fault and now_ns() - self._undone_ns > _UNDO_AGAIN_NS:
-            self._undo(fault)  # what failed, and what was under way when the analysis was given up
-        elif not fault and self._on_base_plan:
-            self._on_base_plan = False
-            self._desk.close_to_feedback("")
-            self._publisher.send(
-                encode_fact({"fact": "base_plan", "on": False, "reason": "the analysis decides again"})
-            )
+    def _order(self, action: Action, command_id: str, reason: str) -> None:
+        """Ask for something in the rig's own name."""
+        cause = Cause(event_id=reason, origin="rig")
+        self._desk.receive(
+            Command(command_id=command_id, action=action, cause=cause, issued_wall_ns=wall_ns(), priority=1000)
+        )
 
-    def _return_to_base(self, fault: str) -> None:
-        reason = f"the analysis is {fault} for {self._config.limits.alive_timeout_s:g} s"
-        log.warning("%s: back to the base plan", reason)
-        FALLBACKS.labels(fault).inc()
-        self._desk.close_to_feedback(f"the rig is on its base plan: {reason}")
-        self._publisher.send(encode_fact({"fact": "base_plan", "on": True, "reason": reason}))
-        self._undo(reason)
-
-    def _undo(self, reason: str) -> None:
-        self._undone_ns = now_ns()
-        for number, action in enumerate(self._base.way_back()):
-            self._desk.receive(_own_command(action, f"base-plan/{wall_ns()}/{number}", reason))
+    def _tell(self, fact: str, data: Mapping[str, Any]) -> None:
+        """Keep and publish what the rig found or did by itself."""
+        self._facts.notice(fact, data)
+        self._publisher.send(encode_fact({"fact": fact, **data}))
 
     def _tell_status(self) -> None:
         self._status_ns = now_ns()
         status = self._status_now()
         QUEUE_DEPTH.labels("driver").set(status["backlog"])
+        self._spending.export()
         self._publisher.send(encode_fact({"fact": "status", **status}))
 
     def _status_now(self) -> dict[str, Any]:
         return {
-            "base_plan": self._on_base_plan,
+            "base_plan": self._lost.on,
+            "shadow": self._config.limits.shadow,
+            "approvals": self._desk.approvals(),
+            "dose": self._dose.told(),
             "backlog": self._driver.backlog(),
             "ready": sorted(self._ready),
             **self._status,
         }
 
 
-def _own_command(action: Action, command_id: str, reason: str) -> Command:
-    cause = Cause(event_id=reason, origin="rig")
-    return Command(command_id=command_id, action=action, cause=cause, issued_wall_ns=wall_ns(), priority=1000)
+def _honest(command: Command, name: str) -> Command:
+    """Let nobody on the wire speak as the rig itself, and the analysis not as an operator."""
+    origin = command.cause.origin
+    if origin == "rig" or (origin in OURS and name == _ANALYSIS):
+        cause = command.cause.model_copy(update={"origin": f"{name}, as '{origin}'"})
+        return command.model_copy(update={"cause": cause})
+    return command
+
+
+def _stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
+    """Whether the sample is lit between frames, as far as the configuration and the rig say."""
+    said = config.dose.between_frames
+    if said != "auto":
+        return said == "lit"
+    return bool(light) and (config.plan.mode == "stream" or not (light.get("shutter") and light.get("auto")))

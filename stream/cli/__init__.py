@@ -31,7 +31,7 @@ app = typer.Typer(
 for command in (
     live.demo, live.run, live.acquire, live.analyse, live.watch, live.replay,
     offline.simulate, offline.evaluate, rehearsal.rehearse, lineage.lineage, lineage.export,
-    rig.stop, rig.pause, rig.resume,
+    rig.stop, rig.pause, rig.resume, rig.approve, rig.deny,
     offline.doctor,
 ):  # fmt: skip
     app.command()(command)

@@ -61,9 +61,15 @@ CREATE TABLE dose (
 """
 INSERT_FRAME = f"INSERT OR IGNORE INTO frames VALUES (NULL{', ?' * 28})"
 INSERT_TRANSITION = f"INSERT INTO transitions VALUES (NULL{', ?' * 9})"
+# Older runs lack this table: it is made where it is missing.
+NOTICES = """
+CREATE TABLE IF NOT EXISTS notices (
+    id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL, notice TEXT NOT NULL, data TEXT NOT NULL
+)
+"""
 ADD_DOSE = """
-INSERT INTO dose VALUES (?, 1, ?, ?, ?, ?, ?) ON CONFLICT (field) DO UPDATE SET
-    frames = frames + 1, exposure_ms = exposure_ms + excluded.exposure_ms,
+INSERT INTO dose VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (field) DO UPDATE SET
+    frames = frames + excluded.frames, exposure_ms = exposure_ms + excluded.exposure_ms,
     full_power_ms = full_power_ms + excluded.full_power_ms,
     unknown_power_ms = unknown_power_ms + excluded.unknown_power_ms,
     uj_per_mm2 = uj_per_mm2 + excluded.uj_per_mm2, unit = excluded.unit
@@ -76,8 +82,9 @@ RESTARTED = "the rig restarted before it could answer; look at the frames to see
 class Dose:
     """Light that one field has had.
 
-    ``full_power_ms`` is exposure weighted with the light's power (0 to 1); ``unknown_power_ms`` is exposure under light
-    whose power nobody knows. ``uj_per_mm2`` is None where the light's irradiance is not calibrated.
+    ``exposure_ms`` is for how long frames were exposed. ``full_power_ms`` is light weighted with its power (0 to 1),
+    that between frames and of stimulation included; ``unknown_power_ms`` is light whose power nobody knows.
+    ``uj_per_mm2`` is None where the light's irradiance is not calibrated.
     """
 
     frames: int
@@ -109,16 +116,18 @@ class RigFacts:
     def __init__(self, run_dir: Path, *, mw_per_mm2: float | None = None) -> None:
         self._database = Database(run_dir / FILE, SCHEMA, VERSION)
         self._mw_per_mm2 = mw_per_mm2
+        self._database.commit((NOTICES, ()))
         self._epoch = self._stored_epoch()
         for (command_id,) in self._database.query(UNANSWERED):
             self.transition(Ack(command_id=command_id, state=AckState.UNKNOWN, reason=RESTARTED))
 
-    def frame(self, frame: Frame, light_power: float | None = None) -> bool:
+    def frame(self, frame: Frame, light_power: float | None = None, between_ms: float = 0.0) -> bool:
         """Record a frame and its light; False when the disk could not keep up and the row was lost (and counted).
 
+        ``between_ms`` is light between the frame before and this one, in ms at full power.
         Waits for the disk at the first frame of an epoch, otherwise only for room in the queue.
         """
-        statements = [(INSERT_FRAME, _frame_row(frame, light_power)), self._dose(frame, light_power)]
+        statements = [(INSERT_FRAME, _frame_row(frame, light_power)), self._dose(frame, light_power, between_ms)]
         statements += [
             ("INSERT INTO effects VALUES (?, ?, ?, ?, ?)", (c, frame.camera, frame.session, frame.epoch, frame.seq))
             for c in frame.commands
@@ -133,12 +142,21 @@ class RigFacts:
             return False
         return True
 
+    def light(self, field: str, full_power_ms: float) -> None:
+        """Record light that no frame took, in ms at full power: a stimulation, or a shutter that stayed open."""
+        self._database.put(self._add(field, 0, 0.0, full_power_ms, 0.0))
+
+    def notice(self, notice: str, data: Mapping[str, object]) -> None:
+        """Record something that the rig did or found by itself: a level of the dose, a lost analysis."""
+        row = (wall_ns(), now_ns(), notice, json.dumps(data, default=str))
+        self._database.put(("INSERT INTO notices VALUES (NULL, ?, ?, ?, ?)", row))
+
     def gap(self, gap: Gap) -> None:
         """Record frames that the driver did not deliver, or a restart of the stream."""
         row = (wall_ns(), gap.camera, gap.field, gap.session, gap.epoch, gap.after_seq, gap.missing, gap.reason)
         self._database.put((f"INSERT INTO gaps VALUES (NULL{', ?' * 9})", (*row, gap.detail)))
 
-    def command(self, command: Command, received: Ack | None = None) -> None:
+    def command(self, command: Command, received: Ack | None = None, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         """Record a command, with its first answer if that is given, on disk on return; ask :meth:`known` first.
 
         Raises
@@ -149,7 +167,7 @@ class RigFacts:
         statements: list[Statement] = [(f"INSERT INTO commands VALUES (NULL{', ?' * 12})", _command_row(command))]
         if received is not None:
             statements.append((INSERT_TRANSITION, transition_row(received)))
-        self._database.commit(*statements)
+        self._database.commit(*statements, timeout_s=timeout_s)
 
     def transition(self, ack: Ack) -> None:
         """Record an answer, on disk on return. Raises StoreError."""
@@ -217,12 +235,14 @@ class RigFacts:
         epoch = self._database.query(newest)[0][0]
         return -1 if epoch is None else int(epoch)
 
-    def _dose(self, frame: Frame, light_power: float | None) -> Statement:
-        weighted_ms = frame.exposure_ms * (light_power or 0.0)
-        unknown_ms = frame.exposure_ms if light_power is None else 0.0
+    def _dose(self, frame: Frame, light_power: float | None, between_ms: float) -> Statement:
+        weighted_ms = frame.exposure_ms * (light_power or 0.0) + between_ms
+        return self._add(frame.field, 1, frame.exposure_ms, weighted_ms, frame.exposure_ms * (light_power is None))
+
+    def _add(self, field: str, frames: int, exposure_ms: float, weighted_ms: float, unknown_ms: float) -> Statement:
         energy = None if self._mw_per_mm2 is None else self._mw_per_mm2 * weighted_ms  # mW/mm² x ms = µJ/mm²
         unit = "not calibrated" if energy is None else "uJ/mm2"
-        return ADD_DOSE, (frame.field, frame.exposure_ms, weighted_ms, unknown_ms, energy, unit)
+        return ADD_DOSE, (field, frames, exposure_ms, weighted_ms, unknown_ms, energy, unit)
 
 
 def transition_row(ack: Ack) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import zmq
 
-from stream.command import Ack, AckState, Command
+from stream.command import Ack, AckState, Command, Decision
 from stream.errors import Malformed, UnknownSchema, WireError
 from stream.frame import FrameRef
 from stream.metrics import MESSAGES_REFUSED
@@ -104,8 +104,10 @@ class ControlClient:
         except queue.Empty:
             return None
 
-    def request(self, content: Command | Query | Mapping[str, Any], timeout_s: float) -> Ack | Mapping[str, Any]:
-        """Ask and wait: a command for its final ack, a query (or a map with its ``kind``) for its answer.
+    def request(
+        self, content: Command | Decision | Query | Mapping[str, Any], timeout_s: float
+    ) -> Ack | Mapping[str, Any]:
+        """Ask and wait: a command for its final ack; a decision or a query (or a map with its ``kind``) for its answer.
 
         Raises
         ------
@@ -118,8 +120,11 @@ class ControlClient:
         try:
             if isinstance(content, Command):
                 self.submit(content)
+            elif isinstance(content, Decision):
+                self._ask(key, "decision", {"decision": content.model_dump_json()})
             else:
-                self._ask(key, content if isinstance(content, Query) else Query(str(content.get("kind", "")), content))
+                query = content if isinstance(content, Query) else Query(str(content.get("kind", "")), content)
+                self._ask(key, "query", {"query": query.kind, "data": query.data})
             answer = answers.get(timeout=timeout_s)
         except queue.Empty:
             raise WireError(f"no answer from {self._address} within {timeout_s:g} s: is the rig running?") from None
@@ -138,8 +143,8 @@ class ControlClient:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def _ask(self, key: str, query: Query) -> None:
-        parts = self._note("query", {"query": query.kind, "data": query.data}, key)
+    def _ask(self, key: str, kind: str, content: Header) -> None:
+        parts = self._note(kind, content, key)
         with self._lock:
             self._unanswered[key] = parts
             if self._linked:

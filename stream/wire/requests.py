@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stream.command import Ack, Command
+from stream.command import Ack, Command, Decision
 from stream.errors import Malformed, UnknownSchema
 from stream.wire.header import Header, text, tree, unpack
 from stream.wire.link import CONTROL_TOPIC
@@ -28,13 +28,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Anything else that is asked of a rig: ``status``, ``approve``, ``deny``, with its plain data."""
+    """Anything else that is asked of a rig, as ``status``, with its plain data."""
 
     kind: str
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-Content = Command | Ready | Alive | Query
+Content = Command | Decision | Ready | Alive | Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,18 @@ def _read_content(header: Header) -> Content:
             return Command.model_validate_json(text(header, "command"))
         except ValidationError as error:
             raise Malformed(f"not a command: {_first_fault(error)}") from error
+    if kind == "decision":
+        try:
+            return Decision.model_validate_json(text(header, "decision"))
+        except ValidationError as error:
+            raise Malformed(f"not a decision: {_first_fault(error)}") from error
     if kind == "ready":
         return Ready(text(header, "node"))
     if kind == "alive":
         return read_alive(header)
     if kind == "query":
         return Query(text(header, "query"), tree(header, "data"))
-    raise Malformed(f"a request is a command, ready, alive or query, not {kind!r}")
+    raise Malformed(f"a request is a command, decision, ready, alive or query, not {kind!r}")
 
 
 def read_ack(said: str) -> Ack:

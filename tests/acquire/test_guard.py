@@ -7,6 +7,7 @@ import pytest
 
 from stream.acquire.guard import Guard
 from stream.acquire.recent import Recent
+from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import (
     Action,
@@ -22,7 +23,6 @@ from stream.command import (
 from stream.config import LimitSettings
 from stream.frame import Frame, FrameRef, Stamps
 
-HERE = (0.0, 0.0, 0.0)
 LIMITS = LimitSettings(
     allow=("set_exposure", "set_interval", "set_light", "move_stage", "recentre"),
     exposure_ms=(1, 100),
@@ -40,7 +40,7 @@ LIMITS = LimitSettings(
 def frame(seq: int, popped_ms: float) -> Frame:
     """A frame of a rig that was popped at a given time."""
     stamps = Stamps(t_pop_ns=round(popped_ms * 1e6))
-    return Frame("r", "c", "s", 0, seq, "c:p0", seq, np.zeros((4, 4), np.uint8), stamps=stamps)
+    return Frame("r", "c", "s", 0, seq, "c:p0", seq, np.zeros((5, 5), np.uint8), stamps=stamps)
 
 
 def command(action: Action, ref: FrameRef | None = None, origin: str = "policy", **more: object) -> Command:
@@ -49,11 +49,17 @@ def command(action: Action, ref: FrameRef | None = None, origin: str = "policy",
     return Command(command_id="x", action=action, **fields)
 
 
+def guard_of(limits: LimitSettings, **dose: object) -> Guard:
+    """A guard that has seen a frame with the stage at the origin."""
+    recent, where = Recent(), Whereabouts()
+    recent.took(frame(0, 1000.0))
+    where.took(frame(0, 1000.0))
+    return Guard(limits, recent, where, **dose)
+
+
 @pytest.fixture
 def guard() -> Guard:
-    recent = Recent()
-    recent.took(frame(0, 1000.0))
-    return Guard(LIMITS, recent)
+    return guard_of(LIMITS)
 
 
 ALLOWED = [
@@ -81,12 +87,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("action", ALLOWED, ids=str)
 def test_what_is_within_limits_goes(guard: Guard, action: Action) -> None:
-    assert guard.check(command(action), HERE, 0) is None
+    assert guard.check(command(action), 0) is None
 
 
 @pytest.mark.parametrize(("said", "action"), REFUSED.items(), ids=REFUSED)
 def test_what_is_outside_is_refused_with_the_value(guard: Guard, said: str, action: Action) -> None:
-    verdict = guard.check(command(action), HERE, 0)
+    verdict = guard.check(command(action), 0)
     assert verdict is not None
     assert verdict.state == "refused"
     assert said in verdict.reason
@@ -94,8 +100,8 @@ def test_what_is_outside_is_refused_with_the_value(guard: Guard, said: str, acti
 
 def test_old_data_expire_by_the_rigs_own_clock(guard: Guard) -> None:
     on_time = command(SetExposure(exposure_ms=5), frame(0, 0).ref)
-    assert guard.check(on_time, HERE, round(1500e6)) is None
-    late = guard.check(on_time, HERE, round(1501e6))
+    assert guard.check(on_time, round(1500e6)) is None
+    late = guard.check(on_time, round(1501e6))
     assert late is not None
     assert late.state == "expired"
     assert "501 ms old" in late.reason
@@ -105,13 +111,13 @@ def test_a_commands_own_age_limit_can_only_be_stricter(guard: Guard) -> None:
     strict = command(SetExposure(exposure_ms=5), frame(0, 0).ref, max_age_ms=100.0)
     generous = command(SetExposure(exposure_ms=5), frame(0, 0).ref, max_age_ms=9999.0)
     at = round(1300e6)
-    assert guard.check(strict, HERE, at) is not None
-    assert guard.check(generous, HERE, at) is None
-    assert guard.check(generous, HERE, round(1600e6)) is not None
+    assert guard.check(strict, at) is not None
+    assert guard.check(generous, at) is None
+    assert guard.check(generous, round(1600e6)) is not None
 
 
 def test_a_frame_of_the_future_is_refused(guard: Guard) -> None:
-    verdict = guard.check(command(SetExposure(exposure_ms=5), frame(99, 0).ref), HERE, 0)
+    verdict = guard.check(command(SetExposure(exposure_ms=5), frame(99, 0).ref), 0)
     assert verdict is not None
     assert verdict.state == "refused"
     assert "has not taken" in verdict.reason
@@ -119,7 +125,7 @@ def test_a_frame_of_the_future_is_refused(guard: Guard) -> None:
 
 def test_a_command_issued_in_the_future_is_refused(guard: Guard) -> None:
     ahead = command(SetExposure(exposure_ms=5), issued_wall_ns=wall_ns() + 3600 * 10**9)
-    verdict = guard.check(ahead, HERE, 0)
+    verdict = guard.check(ahead, 0)
     assert verdict is not None
     assert "in the future" in verdict.reason
 
@@ -127,11 +133,11 @@ def test_a_command_issued_in_the_future_is_refused(guard: Guard) -> None:
 def test_kinds_that_are_not_allowed_are_refused_for_policies_only() -> None:
     guard = Guard(LimitSettings(allow=("recentre",)), Recent())
     move = MoveStage(x_um=1)
-    assert guard.check(command(move), HERE, 0) is not None
-    assert guard.check(command(move, origin="operator"), HERE, 0) is None
-    assert guard.check(command(Stop()), HERE, 0) is None
+    assert guard.check(command(move), 0) is not None
+    assert guard.check(command(move, origin="operator"), 0) is None
+    assert guard.check(command(Stop()), 0) is None
 
 
 def test_the_rate_is_limited_over_a_sliding_second(guard: Guard) -> None:
-    asked = [guard.check(command(SetExposure(exposure_ms=5)), HERE, t * 10**8) for t in range(12)]
+    asked = [guard.check(command(SetExposure(exposure_ms=5)), t * 10**8) for t in range(12)]
     assert [verdict is None for verdict in asked] == [True] * 3 + [False] * 8 + [True]

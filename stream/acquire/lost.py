@@ -1,0 +1,134 @@
+"""What the rig does when the analysis is lost: dark at once, then what ``[limits] when_lost`` says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stream.acquire.baseplan import BasePlan
+from stream.acquire.dose import DoseLedger
+from stream.clock import wall_ns
+from stream.command import Action, Command, Pause, Resume, SetLight, Stop
+from stream.config import LimitSettings
+from stream.metrics import FALLBACKS
+
+log = logging.getLogger(__name__)
+
+UNDO = "base-plan"
+"""How ids of the commands that lead back to the plan begin."""
+_UNDO_AGAIN_NS = 2_000_000_000
+
+_LOST = "lost"
+_DOES = {"base": "back to the base plan", "pause": "waiting in the dark", "stop": "ending the run"}
+
+Order = Callable[[Action, str, str], None]
+"""Has the rig itself ask for something: action, command id, reason."""
+
+
+class Lost:
+    """Follows the dead-man's word.
+
+    Parameters
+    ----------
+    order
+        Sends one of the rig's own commands to the desk.
+    close_to_feedback
+        Has feedback refused with a reason; empty: heard again.
+    tell
+        Records and publishes a fact.
+    """
+
+    def __init__(
+        self,
+        limits: LimitSettings,
+        base: BasePlan,
+        dose: DoseLedger,
+        order: Order,
+        close_to_feedback: Callable[[str], None],
+        tell: Callable[[str, Mapping[str, Any]], None],
+    ) -> None:
+        self._limits, self._base, self._dose = limits, base, dose
+        self._order, self._close_to_feedback, self._tell = order, close_to_feedback, tell
+        self._lock = threading.Lock()
+        self._reason = ""
+        self._darkening = ""
+        self._darkened = False
+        self._undone_ns = 0
+        self.on = False
+        """Whether the analysis is lost now."""
+
+    def watch(self, fault: str | None, now_ns: int) -> None:
+        """Act on what the dead-man says: ``silent``, ``undecided``, or None."""
+        returning = self._limits.when_lost == "base" and not self._darkening
+        if fault and not self.on:
+            self._begin(fault, now_ns)
+        elif fault and returning and now_ns - self._undone_ns > _UNDO_AGAIN_NS:
+            self._undo(now_ns)  # what failed, and what was under way when the analysis was given up
+        elif not fault and self.on:
+            self._end(now_ns)
+
+    def settled(self, command: Command, applied: bool, now_ns: int) -> None:
+        """The hardware has answered a command, or will not: once it is dark, go on."""
+        with self._lock:
+            if not self._darkening or command.command_id != self._darkening:
+                return
+            self._darkening, self._darkened = "", applied
+        self._go_on(now_ns)
+
+    def _begin(self, fault: str, now_ns: int) -> None:
+        what = _DOES[self._limits.when_lost]
+        self.on, self._darkened = True, False
+        self._reason = f"the analysis is {fault} for {self._limits.alive_timeout_s:g} s"
+        FALLBACKS.labels(fault).inc()
+        log.warning("%s: %s", self._reason, what)
+        self._close_to_feedback(f"the rig is on its base plan: {self._reason}")
+        self._tell("base_plan", {"on": True, "reason": f"{self._reason}: {what}"})
+        if self._limits.shadow and self._limits.when_lost == "base":
+            return  # the plan was never left
+        if not self._dose.on:
+            self._go_on(now_ns)
+            return
+        with self._lock:
+            self._darkening = command_id = f"{_LOST}/dark/{now_ns}"
+        self._order(SetLight(on=False), command_id, self._reason)
+
+    def _go_on(self, now_ns: int) -> None:
+        """Do what is to be done in the dark."""
+        if not self.on:
+            self._lighten()  # the analysis was faster than the shutter
+        elif self._limits.when_lost == "stop":
+            self._order(Stop(), f"{_LOST}/stop/{now_ns}", self._reason)
+        elif self._limits.when_lost == "pause":
+            self._order(Pause(), f"{_LOST}/pause/{now_ns}", self._reason)
+        else:
+            self._undo(now_ns)
+
+    def _undo(self, now_ns: int) -> None:
+        """Send what leads back to the plan, the light last."""
+        self._undone_ns = now_ns
+        back = [action for action in self._base.way_back() if action.kind != "set_light"]
+        for number, action in enumerate(back):
+            self._order(self._dose.tempered(action), f"{UNDO}/{now_ns}/{number}", self._reason)
+        self._lighten()
+
+    def _lighten(self) -> None:
+        """Set the light as the plan has it, where feedback changed it or the loss closed it."""
+        ways = [action for action in self._base.way_back() if isinstance(action, SetLight)]
+        if not ways and not self._darkened:
+            return
+        light = ways[0] if ways else SetLight(on=True)
+        if self._darkened and light.on is None:
+            light = light.model_copy(update={"on": True})
+        self._darkened = False
+        if not self._dose.spent_fields():
+            self._order(self._dose.tempered(light), f"{UNDO}/{wall_ns()}/light", self._reason)
+
+    def _end(self, now_ns: int) -> None:
+        self.on = False
+        self._close_to_feedback("")
+        self._tell("base_plan", {"on": False, "reason": "the analysis decides again"})
+        if self._limits.when_lost == "pause":
+            self._lighten()
+            self._order(Resume(), f"{_LOST}/resume/{now_ns}", "the analysis decides again")
