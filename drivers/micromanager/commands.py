@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from drivers.micromanager.mode import Mode
+from drivers.micromanager.mode import Mode, Planned
 from drivers.micromanager.rig import Rig
+from drivers.micromanager.stimulate import Places, stimulate
 from stream import command as c
 from stream.errors import DriverError, Refused
 
 Values = Mapping[str, Any]
 
-NO_FRAME = (c.Pause, c.Stop)
+NO_FRAME = (c.Pause, c.Stop, c.Cancel)
 """After these no frame need follow that could name the command."""
 
 
 class Commands:
     """Applies commands in one mode; called by the core's owner between frames."""
 
-    def __init__(self, rig: Rig, mode: Mode, camera: str) -> None:
+    def __init__(self, rig: Rig, mode: Mode, camera: str, places: Places) -> None:
         self._rig = rig
         self._mode = mode
         self._camera = camera
+        self._places = places
         self._appliers: dict[type, Callable[[Any, c.Command], Values]] = {
             c.SetExposure: self._expose,
             c.SetInterval: self._pace,
@@ -33,6 +35,11 @@ class Commands:
             c.Recentre: self._recentre,
             c.SetChannel: self._channel,
             c.SetLight: self._light,
+            c.AddPosition: self._add_position,
+            c.DropPosition: self._drop_position,
+            c.Acquire: self._acquire,
+            c.Cancel: self._cancel,
+            c.Stimulate: self._stimulate,
             c.Pause: self._pause,
             c.Resume: self._resume,
             c.Stop: self._stop,
@@ -50,11 +57,8 @@ class Commands:
         """
         if command.target.camera not in (None, self._camera):
             raise Refused(f"the command is for camera '{command.target.camera}'; this is '{self._camera}'")
-        applier = self._appliers.get(type(command.action))
-        if applier is None:
-            raise Refused(_NOT_YET[command.action.kind])
         try:
-            return applier(command.action, command)
+            return self._appliers[type(command.action)](command.action, command)
         except Refused:
             raise
         except DriverError:
@@ -62,15 +66,14 @@ class Commands:
             raise
 
     def _expose(self, action: c.SetExposure, command: c.Command) -> Values:
+        self._mode.require_channel(command.target)
         actual = self._rig.camera.expose(action.exposure_ms)
-        self._mode.applied(command.command_id, exposure_ms=actual)
+        self._mode.expose(actual, command.target, command.command_id)
         return {"exposure_ms": actual}
 
     def _pace(self, action: c.SetInterval, command: c.Command) -> Values:
-        if action.interval_ms is None or command.target.position is not None:
-            raise Refused("this mode keeps one interval for all positions; give it in ms")
-        actual = self._mode.set_interval(action.interval_ms)
-        self._mode.applied(command.command_id)
+        actual = self._mode.set_interval(action.interval_ms, command.target)
+        self._mode.applied(command.command_id, command.target.position)
         return {"interval_ms": actual}
 
     def _roi(self, action: c.SetRoi, command: c.Command) -> Values:
@@ -105,6 +108,7 @@ class Commands:
             x_um = base_um[0] if x_um is None else x_um
             y_um = base_um[1] if y_um is None else y_um
             z_um = base_um[2] if z_um is None and stage.z_label else z_um
+            mode.require_move(position, (x_um, y_um, base_um[2] if z_um is None else z_um))
         mode.moving()
         try:
             actual = stage.move(x_um, y_um, z_um)
@@ -129,6 +133,30 @@ class Commands:
         self._mode.applied(command.command_id)
         return values
 
+    def _add_position(self, action: c.AddPosition, command: c.Command) -> Values:
+        self._rig.stage.require(action.x_um, action.y_um, action.z_um)
+        number, place_um = self._planned().add_position((action.x_um, action.y_um, action.z_um), command)
+        return {"position": number, "stage_um": place_um}
+
+    def _drop_position(self, action: c.DropPosition, command: c.Command) -> Values:
+        return {"position": self._planned().drop_position(command)}
+
+    def _acquire(self, action: c.Acquire, command: c.Command) -> Values:
+        return self._planned().acquire(command)
+
+    def _cancel(self, action: c.Cancel, command: c.Command) -> Values:
+        return {"cancelled": self._planned().cancel(action.command_id)}
+
+    def _planned(self) -> Planned:
+        if isinstance(self._mode, Planned):
+            return self._mode
+        raise Refused("a stream takes nothing beside itself; use [plan] mode = 'mda' or a protocol")
+
+    def _stimulate(self, action: c.Stimulate, command: c.Command) -> Values:
+        values = stimulate(self._rig, self._mode, self._places, action, command)
+        self._mode.applied(command.command_id)
+        return values
+
     def _pause(self, action: c.Pause, command: c.Command) -> Values:
         self._mode.pause()
         return {"paused": True}
@@ -142,14 +170,6 @@ class Commands:
         return {"stopped": True}
 
 
-_NOT_YET = {
-    "add_position": "this mode keeps the positions that it began with",
-    "drop_position": "this mode keeps the positions that it began with",
-    "acquire": "a whole sequence in one command comes with protocols; plan it in [plan] with mode = 'mda'",
-    "stimulate": "this driver drives no light modulator",
-}
-
-
 def refusals(rig: Rig) -> dict[str, str]:
     """Return the kinds of command that this rig never honours, and why."""
     lacking = {
@@ -159,5 +179,6 @@ def refusals(rig: Rig) -> dict[str, str]:
         "recentre": not rig.stage.xy_label and "there is no XY stage",
         "set_channel": not rig.channels.names and "no channels are configured",
         "set_light": not rig.light.present and "there is neither a shutter nor a light_property",
+        "stimulate": rig.modulator.lacking,
     }
-    return {kind: reason for kind, reason in lacking.items() if reason} | _NOT_YET
+    return {kind: reason for kind, reason in lacking.items() if reason}

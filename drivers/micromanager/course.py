@@ -142,7 +142,9 @@ def asides(sequence: MDASequence, aside: str, position: int, fov_um: tuple[float
 def _sequence_of(plan: PlanSettings) -> MDASequence:
     """Write a plan without a protocol as a sequence."""
     stops = tuple(Stop(x=x, y=y, z=z) for x, y, z in plan.positions_um)
-    return MDASequence(stage_positions=stops, channels=tuple(Channel(config=name) for name in plan.channels))
+    return MDASequence(
+        stage_positions=stops, channels=tuple(Channel(config=name, exposure=None) for name in plan.channels)
+    )
 
 
 def _pace(plan: PlanSettings) -> Pace:
@@ -168,11 +170,14 @@ def _filled(sequence: MDASequence, stage_um: Position, fov_um: tuple[float, floa
     filled = []
     for stop in stops or (Stop(),):
         own_grid = stop.sequence is not None and stop.sequence.grid_plan is not None
-        xy = {} if anywhere and not own_grid else {"x": _or(stop.x, stage_um[0]), "y": _or(stop.y, stage_um[1])}
-        inner = _with_fov(stop.sequence, fov_um) if stop.sequence is not None else None
-        filled.append(
-            Stop(**xy, z=_or(stop.z, stage_um[2]), name=stop.name, sequence=inner, properties=stop.properties)
-        )
+        tiled = anywhere and not own_grid
+        place: dict[str, Any] = {
+            "x": None if tiled else _or(stop.x, stage_um[0]),
+            "y": None if tiled else _or(stop.y, stage_um[1]),
+            "z": _or(stop.z, stage_um[2]),
+            "sequence": _with_fov(stop.sequence, fov_um) if stop.sequence is not None else None,
+        }
+        filled.append(stop.replace(**place))
     return sequence.replace(stage_positions=tuple(filled))
 
 

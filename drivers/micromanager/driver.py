@@ -6,6 +6,7 @@ import atexit
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from pymmcore_plus import CMMCorePlus
@@ -13,17 +14,18 @@ from pymmcore_plus import CMMCorePlus
 from drivers.micromanager.commands import NO_FRAME, Commands, refusals
 from drivers.micromanager.load import load_core
 from drivers.micromanager.mda_mode import MdaMode
-from drivers.micromanager.mode import Mode
+from drivers.micromanager.mode import Mode, Planned
 from drivers.micromanager.options import MicroManagerOptions
 from drivers.micromanager.outbox import Outbox
 from drivers.micromanager.owner import Owner
 from drivers.micromanager.producer import FrameHook, Identity, Producer, no_hook
 from drivers.micromanager.rig import Rig
+from drivers.micromanager.stimulate import Places
 from drivers.micromanager.stream_mode import StreamMode
 from drivers.micromanager.unload import unload
 from stream import config
 from stream.clock import now_ns
-from stream.command import ACTION_KINDS, Command
+from stream.command import ACTION_KINDS, Acquire, Cancel, Command
 from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.frame import Ended, Frame, Gap
@@ -71,6 +73,7 @@ class MicroManagerDriver(Generic[Options]):
         self._producer: Producer | None = None
         self._mode: Mode | None = None
         self._commands: Commands | None = None
+        self._places = Places()
         self._camera = ""
         self._patience_s = _STOP_S
 
@@ -101,7 +104,7 @@ class MicroManagerDriver(Generic[Options]):
         self._mode = self._commands = None
         self._camera = settings.name or self._rig.camera.label
         self._outbox = Outbox(options.queue_frames)
-        self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._on_frame)
+        self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._taken)
 
     def describe(self) -> Mapping[str, Any]:
         """Say which devices are there, what they are set to, and which commands are honoured."""
@@ -135,9 +138,10 @@ class MicroManagerDriver(Generic[Options]):
             mode = StreamMode(rig, producer, self._outbox, plan, self._owner.wake)
         else:
             mode = MdaMode(rig, producer, self._outbox, plan, self._owner.wake)
-        self._patience_s = _STOP_S + (plan.exposure_ms + rig.options.snap_timeout_ms) / 1e3
+        longest_ms = max(plan.exposure_ms, plan.max_burst_ms or 0.0)
+        self._patience_s = _STOP_S + (longest_ms + rig.options.snap_timeout_ms) / 1e3
         self._owner.ask(mode.start, _LOAD_S)
-        self._commands = Commands(rig, mode, self._camera)
+        self._commands = Commands(rig, mode, self._camera, self._places)
         self._mode = mode
         self._owner.due = mode.due
         self._owner.wake()
@@ -157,8 +161,17 @@ class MicroManagerDriver(Generic[Options]):
                 raise Refused(f"the acquisition has ended: {self._outbox.ended.reason}")
             began_ns = now_ns()
             values = commands.apply(command)
-            takes_frame = not isinstance(command.action, NO_FRAME)
-            return Readback(values, takes_frame, (began_ns - asked_ns) / 1e6, (now_ns() - began_ns) / 1e6)
+            pending: Callable[[], bool] | None = None
+            if isinstance(command.action, Acquire) and isinstance(mode, Planned):
+                pending = partial(mode.is_pending, command.command_id)
+            return Readback(
+                values,
+                takes_frame=not isinstance(command.action, NO_FRAME),
+                boundary_ms=(began_ns - asked_ns) / 1e6,
+                device_ms=(now_ns() - began_ns) / 1e6,
+                pending=pending,
+                ends=tuple(values["cancelled"]) if isinstance(command.action, Cancel) else (),
+            )
 
         return self._owner.ask(call, self._patience_s, mode.between_frames)
 
@@ -190,6 +203,10 @@ class MicroManagerDriver(Generic[Options]):
         except BaseException:
             unload(core)
             raise
+
+    def _taken(self, frame: Frame) -> None:
+        self._places.note(frame)
+        self._on_frame(frame)
 
     def _opened(self) -> Rig:
         if self._rig is None:

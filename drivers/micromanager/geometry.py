@@ -25,6 +25,13 @@ class Geometry:
         """The whole sensor."""
         return (0, 0, *self.sensor_px)
 
+    @property
+    def size_um(self) -> tuple[float, float]:
+        """Width and height of the image under the stage, where it lies straight or turned by a right angle."""
+        _, _, width, height = self.roi_px
+        (a, b), (c, d) = self.affine_um
+        return abs(a) * width + abs(b) * height, abs(c) * width + abs(d) * height
+
     def check(self, roi_px: Roi) -> None:
         """Raise Refused for an ROI that is not on the sensor: adapters accept them, then crash the process."""
         x, y, width, height = roi_px

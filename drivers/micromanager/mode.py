@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from stream.command import Target
+from stream.command import Command, Target
 
 Result = TypeVar("Result")
 
@@ -42,8 +42,17 @@ class Mode(Protocol):
     def moved(self, position: int | None, stage_um: tuple[float, float, float]) -> None:
         """Say where the stage stands, and that the plan's position is there from now on."""
 
-    def set_interval(self, interval_ms: float) -> float:
-        """Change the pace, or raise Refused."""
+    def require_move(self, position: int | None, to_um: tuple[float, float, float]) -> None:
+        """Raise Refused where the plan does not let a position be moved so."""
+
+    def require_channel(self, target: Target) -> None:
+        """Raise Refused where the plan takes no such channel."""
+
+    def expose(self, exposure_ms: float, target: Target, command_id: str) -> None:
+        """Expose frames, or those of the target's channel, so long from now on; the camera is set so already."""
+
+    def set_interval(self, interval_ms: float | None, target: Target) -> float:
+        """Change the pace of the plan or of a position (None: as planned); returns what holds. Raises Refused."""
 
     def select_channel(self, name: str, command_id: str) -> str:
         """Switch to a channel, or raise Refused; the command holds from then on."""
@@ -62,3 +71,25 @@ class Mode(Protocol):
 
     def finish(self, reason: str) -> None:
         """Take no more frames, hand over those that were taken, and end. Idempotent."""
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """What a mode can do besides, in which each frame is an event of its own."""
+
+    def add_position(
+        self, place_um: tuple[float, float, float | None], command: Command
+    ) -> tuple[int, tuple[float, float, float]]:
+        """Visit one more position, or one again that was dropped; its number and place. Raises Refused."""
+
+    def drop_position(self, command: Command) -> int:
+        """Visit the target's position no more; returns its number. Raises Refused."""
+
+    def acquire(self, command: Command) -> dict[str, Any]:
+        """Put a sequence beside the plan and say what will come of it. Raises Refused."""
+
+    def is_pending(self, command_id: str) -> bool:
+        """Whether frames of such a sequence are still to come; may be asked from any thread."""
+
+    def cancel(self, command_id: str | None) -> dict[str, int]:
+        """Take such a sequence back, or all that feedback asked for; how many parts each had left."""

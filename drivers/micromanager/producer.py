@@ -79,8 +79,12 @@ class Producer:
         stamps: Stamps,
         commands: tuple[str, ...] = (),
         metadata: Mapping[str, Any] | None = None,
+        aside: str = "",
     ) -> bool:
-        """Hand over one frame, for which there is room; False: its pixels cannot be true and a gap stands for it."""
+        """Hand over one frame, for which there is room; False: its pixels cannot be true and a gap stands for it.
+
+        ``aside`` is the id of the command that asked for it beside the plan.
+        """
         where, identity = self.geometry, self._identity
         try:
             frame = Frame(
@@ -89,7 +93,7 @@ class Producer:
                 session=identity.session,
                 epoch=self._epoch,
                 seq=self._seq + 1,
-                field=field_name(identity.camera, index.p),
+                field=self.field(index.p, index.g, aside),
                 frame=index.t,
                 pixels=np.asarray(pixels),
                 index=index,
@@ -105,7 +109,7 @@ class Producer:
                 metadata=metadata or {},
             )
         except FrameError as error:
-            self.gap(index.p, 1, "corrupt", str(error))
+            self.gap(index.p, 1, "corrupt", str(error), tile=index.g, aside=aside)
             return False
         self._seq += 1
         self._on_frame(frame)
@@ -116,10 +120,16 @@ class Producer:
         """Count a frame that the plan's own decimation leaves out."""
         FRAMES_DECIMATED.labels(self._identity.camera).inc()
 
-    def gap(self, position: int, missing: int, reason: str, detail: str = "") -> None:
+    def field(self, position: int, tile: int = 0, aside: str = "") -> str:
+        """Name a field of this camera."""
+        return field_name(self._identity.camera, position, tile, aside)
+
+    def gap(
+        self, position: int, missing: int, reason: str, detail: str = "", *, tile: int = 0, aside: str = ""
+    ) -> None:
         """Say that frames are missing, or that the stream is broken, before the next frame."""
         identity = self._identity
-        field = field_name(identity.camera, position)
+        field = self.field(position, tile, aside)
         self._outbox.put(Gap(identity.camera, field, identity.session, self._epoch, self._seq, missing, reason, detail))
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pymmcore_plus
 from pymmcore_plus import CMMCorePlus
 
+from drivers.micromanager.autofocus import Autofocus
 from drivers.micromanager.calls import device_calls
 from drivers.micromanager.camera import Camera
 from drivers.micromanager.devices import Channels, Light, Stage
+from drivers.micromanager.modulator import Modulator
 from drivers.micromanager.options import MicroManagerOptions, PropertyName, property_name
 from drivers.micromanager.timeline import State
 from drivers.micromanager.unload import unload
@@ -50,7 +52,9 @@ class Rig:
         self.camera = Camera(core, options)
         self.stage = Stage(core, options)
         self.light = Light(core, options)
+        self.modulator = Modulator(core, options)
         self.channels = Channels(core, options, self.camera.label)
+        self.autofocus = Autofocus(core)
 
     def state(self) -> State:
         """Read everything back that may change under a stream."""
@@ -81,10 +85,11 @@ class Rig:
 
     def darken(self) -> None:
         """Close the light; a light that does not close is logged."""
-        try:
-            self.light.close()
-        except DriverError:
-            _log.exception("on closing")
+        for dark in (self.modulator.clear, self.light.close):
+            try:
+                dark()
+            except DriverError:
+                _log.exception("on closing")
 
     def release(self) -> None:
         """Darken the sample and unload the devices."""
@@ -106,7 +111,9 @@ class Rig:
             "exposure_ms": self.camera.exposure_ms,
             "stages": {"xy": self.stage.xy_label, "z": self.stage.z_label},
             "stage_um": self.stage.read_um(),
+            "autofocus": self.autofocus.label,
             "light": self.light.describe(),
+            "modulator": self.modulator.label,
             "channel_group": self.channels.group,
             "channels": self.channels.names,
             "channel": self.channels.current,

@@ -1,4 +1,4 @@
-"""MDA mode: from a shot to the event that is asked of the engine, and from its image to what the hardware really did.
+"""MDA mode: from an image to what the hardware really did for it.
 
 The default engine only logs a setting that failed, and its metadata repeat the event as it was asked: what a frame says
 of itself is therefore read back here, and compared.
@@ -12,65 +12,83 @@ from typing import Any
 
 from useq import MDAEvent
 
+from drivers.micromanager.course import Position
 from drivers.micromanager.event_runner import Arrival
+from drivers.micromanager.programme import Asked
 from drivers.micromanager.rig import Rig
 from drivers.micromanager.timeline import State
-from drivers.micromanager.timetable import Position, Shot
 
 
 @dataclass(slots=True)
 class Flight:
-    """A shot that is being taken; ``given_up``: its frame was reported missing, and must not come any more."""
+    """What the engine is at: one shot, or several that the hardware takes in one go.
 
-    shot: Shot
-    exposure_ms: float
+    ``given_up``: its frames were reported missing, and must not come any more. ``sequenced`` names the axes that the
+    hardware steps through by itself.
+    """
+
+    asked: tuple[Asked, ...]
+    due_ns: int
+    issued_ns: int
     deadline_ns: int
+    sequenced: frozenset[str] = frozenset()
     given_up: bool = False
 
-
-def event_of(flight: Flight, rig: Rig) -> MDAEvent:
-    """Return what the engine is asked to do."""
-    shot = flight.shot
-    index = {"t": shot.index.t, "p": shot.index.p, "c": shot.index.c}
-    asked: dict[str, Any] = {"index": index, "exposure": flight.exposure_ms}
-    if shot.channel:
-        asked["channel"] = {"config": shot.channel, "group": rig.channels.group}
-    if shot.place_um is not None:
-        asked |= {"x_pos": shot.place_um[0], "y_pos": shot.place_um[1]}
-        if rig.stage.z_label:
-            asked["z_pos"] = shot.place_um[2]
-    return MDAEvent.model_validate(asked)
+    @property
+    def late_ms(self) -> float:
+        """How long after it was due it was begun."""
+        return (self.issued_ns - self.due_ns) / 1e6
 
 
-def read_back(flight: Flight, arrival: Arrival, rig: Rig, channel: str) -> tuple[State, dict[str, Any]]:
+def read_back(asked: Asked, flight: Flight, arrival: Arrival, rig: Rig, channel: str) -> tuple[State, dict[str, Any]]:
     """Return what the hardware was set to for this image, and what of it was asked otherwise.
 
     The engine read position and exposure from the hardware right after the snap. ``channel`` is the one last read
     back; where the shot asks for one, it is read again (several devices answer for a channel, so never needlessly).
+    In a sequence nothing can be read for one image: what stands still is read at its end, what steps is as asked.
     """
-    place = arrival.metadata.get("position", {})
-    stage_um = (float(place.get("x", 0.0)) + 0.0, float(place.get("y", 0.0)) + 0.0, float(place.get("z", 0.0)) + 0.0)
-    exposure_ms = float(arrival.metadata.get("exposure_ms", 0.0))
-    if flight.shot.channel:
-        channel = rig.channels.current
+    stage_um = _stood_um(asked, flight, arrival, rig)
+    exposure_ms = asked.exposure_ms if "exposure" in flight.sequenced else float(arrival.metadata["exposure_ms"])
+    if asked.channel:
+        channel = asked.channel if "channel" in flight.sequenced else rig.channels.current
     state = State(stage_um, exposure_ms, channel)
-    return state, _mismatches(flight, state, rig)
+    return state, _mismatches(asked, state, rig)
 
 
-def _mismatches(flight: Flight, state: State, rig: Rig) -> dict[str, Any]:
-    shot = flight.shot
+def _stood_um(asked: Asked, flight: Flight, arrival: Arrival, rig: Rig) -> Position:
+    place = arrival.metadata.get("position")
+    if place is not None:
+        return (float(place.get("x", 0.0)) + 0.0, float(place.get("y", 0.0)) + 0.0, float(place.get("z", 0.0)) + 0.0)
+    x, y, z = (
+        float(wanted) if axis in flight.sequenced and wanted is not None else actual
+        for axis, wanted, actual in zip("xyz", asked.place_um, rig.stage.read_um(), strict=True)
+    )
+    return x, y, z
+
+
+def _mismatches(asked: Asked, state: State, rig: Rig) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if shot.place_um is not None and not rig.stage.reached(_asked_um(shot.place_um, state, rig), state.stage_um):
-        found["stage_um"] = {"asked": shot.place_um, "actual": state.stage_um}
-    if shot.channel and state.channel != shot.channel:
-        found["channel"] = {"asked": shot.channel, "actual": state.channel}
-    if not rig.camera.exposed(flight.exposure_ms, state.exposure_ms):
-        found["exposure_ms"] = {"asked": flight.exposure_ms, "actual": state.exposure_ms}
+    wanted_um = _wanted_um(asked, state, rig)
+    if not rig.stage.reached(wanted_um, state.stage_um):
+        found["stage_um"] = {"asked": wanted_um, "actual": state.stage_um}
+    if asked.channel and state.channel != asked.channel:
+        found["channel"] = {"asked": asked.channel, "actual": state.channel}
+    if not rig.camera.exposed(asked.exposure_ms, state.exposure_ms):
+        found["exposure_ms"] = {"asked": asked.exposure_ms, "actual": state.exposure_ms}
     return found
 
 
-def _asked_um(place_um: Position, state: State, rig: Rig) -> Position:
-    return place_um if rig.stage.z_label else (*place_um[:2], state.stage_um[2])
+def _wanted_um(asked: Asked, state: State, rig: Rig) -> Position:
+    """Return where the stage should stand: an axis that is not asked, or not there, stands right."""
+    present = (bool(rig.stage.xy_label), bool(rig.stage.xy_label), bool(rig.stage.z_label))
+    corrected_um = rig.autofocus.correction_um(asked.shot.index.p)
+    x, y, z = (
+        actual if wanted is None or not there else wanted + by
+        for wanted, actual, there, by in zip(
+            asked.place_um, state.stage_um, present, (0.0, 0.0, corrected_um), strict=True
+        )
+    )
+    return x, y, z
 
 
 def plain(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ Result = TypeVar("Result")
 _CHECK_S = 0.05
 _IDLE_S = 1.0
 _DRAIN_S = 10.0
+_USE_MDA = "use [plan] mode = 'mda' or a protocol"
 _log = logging.getLogger(__name__)
 
 
@@ -116,8 +117,21 @@ class StreamMode:
     def position(self, target: Target) -> tuple[int | None, tuple[float, float, float] | None]:
         """Know only where the stage is."""
         if target.position not in (None, 0):
-            raise Refused(f"stream mode has one position, not {target.position}")
+            raise Refused(f"a stream stays at one position; {_USE_MDA}")
         return None, None
+
+    def require_move(self, position: int | None, to_um: tuple[float, float, float]) -> None:
+        """A stream may be moved anywhere."""
+
+    def require_channel(self, target: Target) -> None:
+        """Raise Refused for another channel than the current one."""
+        current = self._timeline.newest.channel
+        if target.channel not in (None, current):
+            raise Refused(f"the stream is in channel '{current}', not '{target.channel}'; {_USE_MDA}")
+
+    def expose(self, exposure_ms: float, target: Target, command_id: str) -> None:
+        """Give frames from now on this exposure."""
+        self.applied(command_id, exposure_ms=exposure_ms)
 
     def moving(self) -> None:
         """Mark frames from now on."""
@@ -127,9 +141,11 @@ class StreamMode:
         """Give frames from now on this position."""
         self._timeline.change(now_ns(), moving=False, stage_um=stage_um)
 
-    def set_interval(self, interval_ms: float) -> float:
+    def set_interval(self, interval_ms: float | None, target: Target) -> float:
         """Pace the camera by its own property."""
-        self._interval_ms = self._rig.set_interval(interval_ms)
+        if target.position not in (None, 0):
+            raise Refused(f"a stream stays at one position; {_USE_MDA}")
+        self._interval_ms = self._rig.set_interval(self._plan.interval_ms if interval_ms is None else interval_ms)
         return self._interval_ms
 
     def select_channel(self, name: str, command_id: str) -> str:

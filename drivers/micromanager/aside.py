@@ -1,0 +1,134 @@
+"""MDA mode: sequences that a command asks for beside the plan: a burst, a z-stack, other channels, at a place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from useq import MDASequence
+from useq import Position as Stop
+
+from drivers.micromanager.course import Position, Shot, asides
+from drivers.micromanager.programme import Programme, parts_of
+from drivers.micromanager.rig import Rig
+from drivers.micromanager.sequencing import sequenced
+from drivers.micromanager.shot import Flight
+from stream.command import Acquire, Command
+from stream.config import PlanSettings
+from stream.errors import Refused
+from stream.protocol import infeasible, positions_of
+
+MOST_EVENTS = 10_000
+_LONGEST_MS = 2_000.0
+
+
+class Asides:
+    """Checks such sequences, lays them out, and puts them in their places in the programme."""
+
+    def __init__(self, rig: Rig, programme: Programme, plan: PlanSettings) -> None:
+        self._rig = rig
+        self._programme = programme
+        self._longest_ms = plan.max_burst_ms or _LONGEST_MS
+        self._together: dict[str, bool] = {}
+        self._by_feedback: dict[str, bool] = {}
+        self._startup_ms = self._readout_ms = 0.0
+
+    def insert(self, command: Command) -> dict[str, Any]:
+        """Put an Acquire's sequence beside the plan and say what will come of it. Raises Refused."""
+        action = command.action
+        assert isinstance(action, Acquire)
+        self._check(action.sequence)
+        position, sequence = self._placed(command, action)
+        shots = asides(sequence, command.command_id, position, self._rig.camera.geometry().size_um)
+        frames = sum(self._programme.ask(shot).takes_image for shot in shots)
+        if not frames:
+            raise Refused("the sequence takes no image")
+        longest_ms = max(self._longest_ms - self._startup_ms, 0.0) if action.sequenced else 0.0
+        parts = parts_of(shots, longest_ms, self._frame_ms)
+        together = [self._in_one_go(part.items) if action.sequenced else 1 for part in parts]
+        self._forget()
+        self._together[command.command_id] = action.sequenced
+        self._by_feedback[command.command_id] = command.cause.origin != "operator"
+        self._programme.insert(command.command_id, parts, command.cause.origin)
+        burst_ms = max(
+            sum(self._frame_ms(shot) for shot in part.items[:count]) + (self._startup_ms if count > 1 else 0.0)
+            for part, count in zip(parts, together, strict=True)
+        )
+        return {
+            "position": position,
+            "frames": frames,
+            "parts": len(parts),
+            "sequenced": max(together) > 1,
+            "burst_ms": round(burst_ms, 3),
+        }
+
+    def together(self, job: str) -> bool:
+        """Whether the hardware may take a job's shots in one go."""
+        return self._together.get(job, False)
+
+    def by_feedback(self, job: str) -> bool:
+        """Whether a job was asked for by feedback, not by an operator."""
+        return self._by_feedback.get(job, True)
+
+    def took(self, flight: Flight, popped_ns: Sequence[int]) -> None:
+        """Learn from a burst how long the camera takes to begin, and beyond the exposure for each frame."""
+        exposure_ms = sum(one.exposure_ms for one in flight.asked) / len(flight.asked)
+        self._startup_ms = max((popped_ns[0] - flight.issued_ns) / 1e6 - exposure_ms, 0.0)
+        self._readout_ms = max((popped_ns[-1] - popped_ns[0]) / 1e6 / max(len(popped_ns) - 1, 1) - exposure_ms, 0.0)
+
+    def require_devices(self, sequence: MDASequence) -> None:
+        """Raise Refused where a sequence needs what this rig lacks."""
+        rig = self._rig
+        inner = [stop.sequence for stop in positions_of(sequence) if stop.sequence is not None]
+        for part in (sequence, *inner):
+            for channel in part.channels:
+                rig.channels.require(channel.config)
+                if channel.group not in (rig.channels.group, "Channel"):
+                    raise Refused(f"channel '{channel.config}' is of group '{channel.group}', not {rig.channels.group}")
+            if part.autofocus_plan is not None and not rig.autofocus.label:
+                raise Refused("autofocus_plan: this rig has no autofocus device; leave it out")
+            if part.z_plan is not None and not rig.stage.z_label:
+                raise Refused("z_plan: this rig has no focus stage")
+            if part.grid_plan is not None and not rig.stage.xy_label:
+                raise Refused("grid_plan: this rig has no XY stage")
+
+    def _check(self, sequence: MDASequence) -> None:
+        for problem in infeasible(sequence):
+            raise Refused(f"sequence: {problem}")
+        self.require_devices(sequence)
+        events = prod(max(size, 1) for size in sequence.sizes.values())
+        if events > MOST_EVENTS:
+            raise Refused(f"the sequence has {events} events; at most {MOST_EVENTS} beside the plan")
+
+    def _placed(self, command: Command, action: Acquire) -> tuple[int, MDASequence]:
+        """Return which position of the plan the sequence belongs to, and the sequence at its place."""
+        programme, target, sequence = self._programme, command.target, action.sequence
+        if positions_of(sequence):
+            if action.at_um is not None or target.position is not None:
+                raise Refused("the sequence has stage_positions of its own; leave out at_um and the target's position")
+            first = positions_of(sequence)[0]
+            return programme.nearest((first.x or 0.0, first.y or 0.0)), sequence
+        if action.at_um is None:
+            position = programme.number(target)
+            place_um = programme.place(position) or self._rig.stage.read_um()
+        else:
+            position = programme.nearest(action.at_um) if target.position is None else programme.number(target)
+            x_um, y_um = self._rig.camera.geometry().stage_for(action.at_um)
+            place_um = (x_um, y_um, (programme.place(position) or self._rig.stage.read_um())[2])
+        return position, sequence.replace(stage_positions=(self._stop(place_um),))
+
+    def _stop(self, place_um: Position) -> Stop:
+        return Stop(x=place_um[0], y=place_um[1], z=place_um[2])
+
+    def _frame_ms(self, shot: Shot) -> float:
+        return self._programme.ask(shot).exposure_ms + self._readout_ms
+
+    def _in_one_go(self, shots: tuple[Shot, ...]) -> int:
+        return sequenced(self._rig, [self._programme.ask(shot) for shot in shots])[1]
+
+    def _forget(self) -> None:
+        """Keep nothing of sequences that were taken."""
+        waiting = self._programme.schedule.jobs
+        self._together = {job: value for job, value in self._together.items() if job in waiting}
+        self._by_feedback = {job: value for job, value in self._by_feedback.items() if job in waiting}
