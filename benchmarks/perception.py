@@ -14,16 +14,18 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 
 from models import zoo
 from stream.config import ChainSettings
 from stream.evaluate import evaluate
+from stream.score.asof import expected_calibration_error
 from stream.score.folder import outcomes_in
 from stream.score.reliability import Outcomes
 
@@ -137,6 +139,29 @@ def missed(case: Case, row: dict[str, Any]) -> list[str]:
     ]
 
 
+def calibrated(outcomes: Mapping[str, Mapping[str, Outcomes]]) -> dict[str, dict[str, float | int | None]]:
+    """Return how far first confidences can be believed, by model and over ``all``: sequences at all lights pooled.
+
+    ``ece`` in five bins of equal count; ``brier`` beside that of the best constant, which is the rate at which events
+    come true.
+    """
+    found = {}
+    everything = {(model, name): one for model, by in outcomes.items() for name, one in by.items()}
+    for model, by_sequence in (*outcomes.items(), ("all", everything)):
+        if not by_sequence:
+            continue
+        stated, came_true = (np.concatenate(column) for column in zip(*by_sequence.values(), strict=True))
+        if len(stated):
+            rate = float(came_true.mean())
+            found[model] = {
+                "events": len(stated),
+                "ece": expected_calibration_error(stated, came_true),
+                "brier": float(np.mean((stated - came_true) ** 2)),
+                "brier_of_best_constant": rate * (1 - rate),
+            }
+    return found
+
+
 def main() -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,11 +185,16 @@ def main() -> int:
             sure.setdefault(case.model, {})[case.sequence + light] = outcomes
         if not (options.json or options.table):
             print(in_lines(row))
+    pooled = calibrated(sure)
     if options.cards:
         for name in dict.fromkeys(row["model"] for row in rows if row["model"] in zoo.names()):
             write_card(name, [row for row in rows if row["model"] == name], sure.get(name, {}))
-    print(json.dumps({"results": rows, "missed": failures}) if options.json else table(rows))
-    if not (options.json or options.table):
+    if options.json:
+        print(json.dumps({"results": rows, "calibration": pooled, "missed": failures}))
+        return 1 if failures else 0
+    print(table(rows))
+    print("\n".join(f"{name}, first confidences of all its sequences: {one}" for name, one in pooled.items()))
+    if not options.table:
         print("\n".join(failures))
     return 1 if failures and not options.table else 0
 
