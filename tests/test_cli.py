@@ -22,7 +22,7 @@ def cytoloop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPr
 
 COMMANDS = (
     "demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "pause", "resume",
-    "lineage", "export", "doctor", "models", "bench",
+    "lineage", "export", "why", "doctor", "models", "bench",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from stream.cli import (
     rehearsal,
     rig,
     training,  # noqa: F401  adds its commands to those of models
+    why,
 )
 from stream.cli.bench import app as bench_app
 from stream.cli.models import app as models_app
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for command in (
     live.demo, live.run, live.acquire, live.analyse, live.watch, live.replay,
-    offline.simulate, offline.evaluate, rehearsal.rehearse, lineage.lineage, lineage.export,
+    offline.simulate, offline.evaluate, rehearsal.rehearse, lineage.lineage, lineage.export, why.why,
     rig.stop, rig.pause, rig.resume, rig.approve, rig.deny,
     offline.doctor,
 ):  # fmt: skip

@@ -75,6 +75,26 @@ _ROUND_S = 1.0
 """What was lost is told from this long before the first frame of a chain to as long after its last one."""
 
 
+def why(run_dir: Path, *, frame: str = "", command: str = "", event: str = "") -> dict[str, Any]:
+    """Answer for a frame ``FIELD:N`` (the newest where nothing is named), or a command or an event by its id.
+
+    Raises
+    ------
+    StoreError
+        The facts cannot be read or know no such thing, or more than one is asked for.
+    """
+    if sum(map(bool, (frame, command, event))) > 1:
+        raise StoreError("ask for one: a frame, a command or an event")
+    if command:
+        return of_command(run_dir, command)
+    if event:
+        return of_event(run_dir, event)
+    field, _, number = frame.rpartition(":")
+    if frame and not (field and number.isdigit()):
+        raise StoreError(f"frame '{frame}': name its field and number, e.g. Camera:p0:120")
+    return provenance(run_dir, find_frame(run_dir, field, int(number)) if frame else find_frame(run_dir))
+
+
 def provenance(run_dir: Path, ref: FrameRef) -> dict[str, Any]:
     """Say where a frame's state came from.
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from stream import metrics
 from stream.config import Configuration
@@ -37,7 +38,7 @@ def run(config: Configuration, around: Surroundings) -> None:
     state = LiveState(config.run.name, config.chain.segment_channel)
     state.status({"rig": "starting", "interval_ms": config.plan.interval_ms, "exposure_ms": config.plan.exposure_ms})
     families = Families(around.run_dir)
-    server = _serve(config, state, families)
+    server = _serve(config, state, families, around.run_dir)
     around.report("page", server[1])
     feed = Feed(state)
     links = [
@@ -69,13 +70,15 @@ def run(config: Configuration, around: Surroundings) -> None:
         server[0].stop()
 
 
-def _serve(config: Configuration, state: LiveState, families: Families) -> tuple[Server, str]:
+def _serve(config: Configuration, state: LiveState, families: Families, run_dir: Path) -> tuple[Server, str]:
     """Start the page where the configuration says, or beside it when the place is taken."""
     watch = config.watch
     host, _, port = watch.page.rpartition(":")
     if not port.isdigit():
         raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
-    made = partial(Server, state, host, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality, families=families)
+    made = partial(
+        Server, state, host, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality, families=families, run_dir=run_dir
+    )
     server = made(int(port))
     try:
         at = server.start()

@@ -21,6 +21,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
+from stream.errors import StoreError
+from stream.facts.provenance import why
 from stream.metrics import REGISTRY
 from stream.watch.doors import Doors
 from stream.watch.families import Families
@@ -36,9 +38,15 @@ class Site:
     """The routes over one LiveState."""
 
     def __init__(
-        self, state: LiveState, families: Families, max_fps: float, jpeg_quality: int, hosts: Iterable[str] = ()
+        self,
+        state: LiveState,
+        families: Families,
+        max_fps: float,
+        jpeg_quality: int,
+        hosts: Iterable[str] = (),
+        run_dir: Path | None = None,
     ) -> None:
-        self._state, self._families = state, families
+        self._state, self._families, self._run_dir = state, families, run_dir
         self._max_fps, self._quality = max_fps, jpeg_quality
         self._broadcasts: dict[str, Broadcast] = {}
         self._viewers: set[Viewer] = set()
@@ -47,6 +55,7 @@ class Site:
                 Route("/health", self._health),
                 Route("/api/summary", self._summary),
                 Route("/api/lineage", self._lineage),
+                Route("/api/why", self._why),
                 Route("/metrics", self._metrics),
                 Route("/thumb/{n:int}.jpg", self._thumb),
                 WebSocketRoute("/ws", self._socket),
@@ -110,6 +119,14 @@ class Site:
             what = f"track {track} in the field '{field}'" if field in fields and track else f"field '{field}'"
             return PlainTextResponse(f"there is no {what} yet\n", status_code=404)
 
+    def _why(self, request: Request) -> Response:
+        """Answer where a frame's state came from, like ``cytoloop why``; on a thread, as the lineage is."""
+        asked = {name: request.query_params.get(name, "") for name in ("frame", "command", "event")}
+        try:
+            return Response(dump(why(self._run_dir or Path(), **asked)), media_type="application/json")
+        except StoreError as error:
+            return PlainTextResponse(f"{error}\n", status_code=404)
+
     async def _metrics(self, request: Request) -> Response:
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
@@ -133,6 +150,8 @@ class Server:
         Further names under which browsers may reach this machine (addresses and its own name always work).
     families
         What ``/api/lineage`` answers from; left out, it knows no field.
+    run_dir
+        Where the run's facts are, for ``/api/why``.
     """
 
     def __init__(
@@ -145,8 +164,9 @@ class Server:
         jpeg_quality: int = 80,
         hosts: Iterable[str] = (),
         families: Families | None = None,
+        run_dir: Path | None = None,
     ) -> None:
-        self._site = Site(state, families or Families(), max_fps, jpeg_quality, (host.lower(), *hosts))
+        self._site = Site(state, families or Families(), max_fps, jpeg_quality, (host.lower(), *hosts), run_dir)
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
 

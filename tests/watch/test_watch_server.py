@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from stream.facts.rig import RigFacts
 from stream.frame import Frame
 from stream.watch.doors import known_host
 from stream.watch.server import Server
@@ -188,3 +190,19 @@ def test_stop_closes_viewers_and_frees_the_port(live: LiveState) -> None:
     again = Server(live, port=port)
     assert again.start() == port
     again.stop()
+
+
+def test_why_answers_from_the_runs_facts(live: LiveState, tmp_path: Path) -> None:
+    rig = RigFacts(tmp_path)
+    rig.frame(Frame("run", "Camera", "s", 1, 0, FIELD, 0, np.zeros((4, 4), np.uint16), exposure_ms=7.0))
+    rig.flush()
+    server = Server(live, port=0, run_dir=tmp_path)
+    where = f"http://127.0.0.1:{server.start()}/api/why"
+    try:
+        found = httpx.get(where, params={"frame": f"{FIELD}:0"}).json()
+        missing = httpx.get(where, params={"frame": f"{FIELD}:5"})
+    finally:
+        server.stop()
+        rig.close()
+    assert found["settings"]["exposure_ms"] == {"value": 7.0, "command_id": None}
+    assert (missing.status_code, "took no frame" in missing.text) == (404, True)
