@@ -67,6 +67,14 @@ class Driver(Protocol):
 
 
 @runtime_checkable
+class Looks(Protocol):
+    """A driver whose opening would set things, and that can say what is there without."""
+
+    def look(self, settings: CameraSettings) -> Mapping[str, Any]:
+        """Describe what would be opened; nothing is set, moved or exposed. Raises DriverError with what to do."""
+
+
+@runtime_checkable
 class Darkens(Protocol):
     """A driver that can close the light out of turn, for an emergency."""
 

@@ -15,7 +15,7 @@ from drivers.micromanager.commands import NO_FRAME, Commands, refusals
 from drivers.micromanager.load import load_core
 from drivers.micromanager.mda_mode import MdaMode
 from drivers.micromanager.mode import Mode, Planned
-from drivers.micromanager.options import MicroManagerOptions
+from drivers.micromanager.options import MicroManagerOptions, property_name
 from drivers.micromanager.outbox import Outbox
 from drivers.micromanager.owner import Owner
 from drivers.micromanager.producer import FrameHook, Identity, Producer, no_hook
@@ -105,6 +105,24 @@ class MicroManagerDriver(Generic[Options]):
         self._camera = settings.name or self._rig.camera.label
         self._outbox = Outbox(options.queue_frames)
         self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._taken)
+
+    def look(self, settings: CameraSettings) -> Mapping[str, Any]:
+        """Load the devices, describe them and let them go; the properties that a run would set are only looked for.
+
+        Raises
+        ------
+        ConfigError, DriverError
+            As :meth:`open` does.
+        """
+        asked = config.parse(self._options_model, settings.options, "[camera.options]").properties
+        options = {name: value for name, value in settings.options.items() if name != "properties"}
+        try:
+            self.open(settings.model_copy(update={"options": options}), run="look", session="look")
+            rig = self._opened()
+            self._owner.ask(lambda: rig.require(*map(property_name, asked)), _STOP_S)
+            return self.describe()
+        finally:
+            self.stop()
 
     def describe(self) -> Mapping[str, Any]:
         """Say which devices are there, what they are set to, and which commands are honoured."""

@@ -48,7 +48,7 @@ class Rig:
         for text, value in options.properties.items():
             self._set(property_name(text), value)
         for named in filter(None, (options.interval_property, options.light_property)):
-            self._require(property_name(named))
+            self.require(property_name(named))
         self.camera = Camera(core, options)
         self.stage = Stage(core, options)
         self.light = Light(core, options)
@@ -130,16 +130,18 @@ class Rig:
             },
         }
 
-    def _require(self, name: PropertyName) -> None:
-        if name.device not in self.core.getLoadedDevices():
-            known = ", ".join(str(label) for label in self.core.getLoadedDevices())
-            raise DriverError(f"{name}: no device '{name.device}'; the configuration has {known}")
-        if not self.core.hasProperty(*name):
-            known = ", ".join(self.core.getDevicePropertyNames(name.device))
-            raise DriverError(f"{name}: no property '{name.name}'; '{name.device}' has {known}")
+    def require(self, *names: PropertyName) -> None:
+        """Raise DriverError for a property that is not there."""
+        for name in names:
+            if name.device not in self.core.getLoadedDevices():
+                known = ", ".join(str(label) for label in self.core.getLoadedDevices())
+                raise DriverError(f"{name}: no device '{name.device}'; the configuration has {known}")
+            if not self.core.hasProperty(*name):
+                known = ", ".join(self.core.getDevicePropertyNames(name.device))
+                raise DriverError(f"{name}: no property '{name.name}'; '{name.device}' has {known}")
 
     def _set(self, name: PropertyName, value: str | int | float) -> None:
-        self._require(name)
+        self.require(name)
         with device_calls(f"{name} = {value}"):
             self.core.setProperty(*name, value)
             self.core.waitForDevice(name.device)
