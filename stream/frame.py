@@ -103,6 +103,16 @@ def parse_field(name: str) -> FieldName | None:
     return FieldName(camera, int(position), int(tile or 0), aside or "")
 
 
+def plan_field(name: str) -> str:
+    """Return the field of the plan to which a field's cells belong: of frames taken beside the plan, their position's.
+
+    >>> plan_field("Camera:p1/mitosis/7"), plan_field("Camera:p2g3")
+    ('Camera:p1', 'Camera:p2g3')
+    """
+    field = parse_field(name)
+    return name if field is None or not field.aside else field_name(field.camera, field.position)
+
+
 def is_aside(name: str) -> bool:
     """Whether a field holds frames that a command asked for beside the plan; no chain follows those."""
     field = parse_field(name)

@@ -10,7 +10,7 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from stream.acquire.approvals import WAITS, Approvals
@@ -168,9 +168,15 @@ class Desk:
         """Answer what has waited too long: for a frame that shows it (a paused or very slow plan), or for a word."""
         now = self._clock()
         with self._lock:
+            for pending in self._open.values():
+                if pending.readback is not None and pending.readback.pending is not None and pending.readback.pending():
+                    pending.applied_ns = now  # it has not had its turn beside the plan
             late = [p for p in self._open.values() if p.readback and now - p.applied_ns > self._timeout_ns]
         for pending in late:
-            self._applied(pending, None)
+            if pending.readback is not None and pending.readback.pending is not None:
+                self._finish(pending, AckState.FAILED, "none of its frames came")
+            else:
+                self._applied(pending, None)
         for pending in self._approvals.take_overdue(now):
             limit_s = self._guard.limits.approve_timeout_s
             self._finish(pending, AckState.DENIED, f"nobody approved it within {limit_s:g} s")
@@ -186,6 +192,12 @@ class Desk:
             if self._approvals.take(pending.command.command_id):
                 self._finish(pending, AckState.REFUSED, reason)
 
+    def settle(self) -> None:
+        """Wait until everything that has arrived has been judged."""
+        self._waiting.join()
+        for thread in self._urgent:
+            thread.join()
+
     def close(self) -> None:
         """Stop applying; what is waiting, or still arrives, is refused."""
         with self._lock:
@@ -197,7 +209,7 @@ class Desk:
         with self._lock:
             left = list(self._open.values())
         for pending in left:
-            if pending.readback is not None:
+            if pending.readback is not None and pending.readback.pending is None:
                 self._applied(pending, None)
             else:
                 self._finish(pending, AckState.REFUSED, "the run ended before the command's turn")
@@ -245,9 +257,11 @@ class Desk:
     def _apply_all(self) -> None:
         while True:
             _, _, pending = self._waiting.get()
+            if pending is not None:
+                self._judge(pending)
+            self._waiting.task_done()
             if pending is None:
                 return
-            self._judge(pending)
 
     def _judge(self, pending: Pending) -> None:
         try:
@@ -314,7 +328,8 @@ class Desk:
         pending.applied_ns = self._clock()
         self._guard.dose.answered(command, readback.values)
         self._guard.applied(command)
-        self._note_change(command)
+        self._note_change(command, readback)
+        self._take_back(readback.ends, command)
         self._on_applied(command, readback)
         total_ms = (pending.applied_ns - pending.received_ns) / 1e6
         pending.timings_ms = {
@@ -332,16 +347,24 @@ class Desk:
         if first is not None or not readback.takes_frame or isinstance(command.action, Resume):
             self._applied(pending, first)
 
+    def _take_back(self, ended: Sequence[str], command: Command) -> None:
+        """Answer sequences that wait beside the plan and were cancelled before their first frame."""
+        with self._lock:
+            taken = [self._open[command_id] for command_id in ended if command_id in self._open]
+        for pending in taken:
+            if pending.first is None:
+                self._finish(pending, AckState.SUPERSEDED, f"cancelled by {command.command_id} before its first frame")
+
     def _darken(self) -> None:
         """Close the light out of turn, on a thread of its own: no shutter may hold up the stop itself."""
         if isinstance(self._driver, Darkens):
             threading.Thread(target=self._driver.darken, name="darken", daemon=True).start()
 
-    def _note_change(self, command: Command) -> None:
+    def _note_change(self, command: Command, readback: Readback) -> None:
         if command.cause.origin == "operator":
-            self._base.ordered(command.action)
+            self._base.ordered(command, readback.values)
         elif command.cause.origin != "rig":
-            self._base.changed(command.action)
+            self._base.changed(command, readback.values)
 
     def _applied(self, pending: Pending, frame: Frame | None) -> None:
         timings = dict(pending.timings_ms or {})

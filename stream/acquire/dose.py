@@ -17,10 +17,12 @@ from stream.acquire.outline import Outline
 from stream.command import Action, Command, SetExposure, SetInterval, SetLight, Stimulate
 from stream.config import DoseSettings
 from stream.facts.rig import Dose
-from stream.frame import Frame
+from stream.frame import Frame, plan_field
 
 RESERVE_FRAMES = 2
 """Frames that may still come while the light is being closed: their light is kept back."""
+RESERVE_OPEN_MS = 1_000.0
+"""The same for a shutter that stays open between frames."""
 _J_PER_CM2 = 1e-4
 """One µJ/mm² in J/cm²."""
 
@@ -38,13 +40,23 @@ class Level(IntEnum):
 class Lit:
     """The light of one frame.
 
-    ``power`` is None where nobody knows it; ``between_ms`` is light between it and the frame before, at full power.
+    ``power`` is None where nobody knows it; ``between_ms`` is what it adds beyond its exposure, at full power.
     """
 
     power: float | None
     between_ms: float
     reached: Level | None
     """The level that the field has reached with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burnt:
+    """Light that no frame took, in ms at full power, and the level that its field reached with it."""
+
+    field: str
+    cost_ms: float
+    reached: Level | None
+    exposure_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,7 @@ class DoseLedger:
         self._fading: tuple[str, float | None] | None = None
         self._stays_open = stays_open
         self._last: Frame | None = None
+        self._burnt_ms = 0.0
         self._held: dict[str, tuple[str, float, int]] = {}
         self.caps: Caps | None = None
 
@@ -155,12 +168,14 @@ class DoseLedger:
             power = self._brighter()
             between_ms = self._between_ms(frame)
             lit = _most(before, power) if between_ms else power
-            place = self._fields.setdefault(frame.field, _Field(0.0))
-            place.frame_ms = frame.exposure_ms * _counted(power) + between_ms * _counted(lit)
+            place = self._fields.setdefault(plan_field(frame.field), _Field(0.0))
+            exposed_ms = frame.exposure_ms * _counted(power)
+            place.frame_ms = exposed_ms + between_ms * _counted(lit)
             place.exposure_ms, place.seen = frame.exposure_ms, True
-            place.spent_ms += place.frame_ms
-            self._last = frame
-            return Lit(power, between_ms * _counted(lit), self._reached(place))
+            added_ms = max(place.frame_ms - self._burnt_ms, 0.0)
+            place.spent_ms += added_ms
+            self._last, self._burnt_ms = frame, 0.0
+            return Lit(power, added_ms - exposed_ms, self._reached(place))
 
     def stimulated(self, field: str, duration_ms: float) -> float:
         """Count a stimulation and return what it cost, in ms at full power."""
@@ -169,15 +184,23 @@ class DoseLedger:
             self._fields.setdefault(field, _Field(0.0)).spent_ms += cost_ms
         return cost_ms
 
-    def stayed_on(self, until_ns: int) -> tuple[str, float] | None:
-        """Count the open shutter since the last frame: the field and ms at full power; None where it was closed."""
+    def burns(self, now_ns: int, *, closing: bool = False) -> Burnt | None:
+        """Count an open shutter while no frame comes; None where it is closed between frames.
+
+        ``closing``: it has been closed now, or no frame will follow.
+        """
         with self._lock:
-            last, self._last = self._last, None
+            last = self._last
+            if closing:
+                self._last = None
             if last is None or not self._stays_open:
                 return None
-            cost_ms = max((until_ns - last.stamps.t_pop_ns) / 1e6, 0.0) * _counted(self._brighter())
-            self._fields[last.field].spent_ms += cost_ms
-            return last.field, cost_ms
+            since_ms = max((now_ns - last.stamps.t_pop_ns) / 1e6, 0.0) * _counted(self._brighter())
+            cost_ms = max(since_ms - self._burnt_ms, 0.0)
+            self._burnt_ms = 0.0 if closing else self._burnt_ms + cost_ms
+            place = self._fields[plan_field(last.field)]
+            place.spent_ms += cost_ms
+            return Burnt(plan_field(last.field), cost_ms, self._reached(place), place.exposure_ms)
 
     # ---- what that refuses -----------------------------------------------------------------------------------------
 
@@ -273,13 +296,18 @@ class DoseLedger:
     def _reached(self, place: _Field) -> Level | None:
         reached = Level.FREE
         for level, limit_ms in self._levels_ms.items():
-            reserve_ms = RESERVE_FRAMES * place.frame_ms if level is Level.SPENT else 0.0
+            reserve_ms = self._reserve_ms(place) if level is Level.SPENT else 0.0
             if place.spent_ms + reserve_ms >= limit_ms:
                 reached = level
         if reached <= place.level:
             return None
         place.level = reached
         return reached
+
+    def _reserve_ms(self, place: _Field) -> float:
+        """Return what closing the light may still cost."""
+        open_ms = RESERVE_OPEN_MS * _counted(self._brighter()) if self._stays_open else 0.0
+        return max(RESERVE_FRAMES * place.frame_ms, open_ms)
 
     def _capped(self, command: Command) -> str | None:
         caps, action = self.caps, command.action
@@ -307,6 +335,8 @@ class DoseLedger:
                 continue
             exposure_ms = action.exposure_ms if isinstance(action, SetExposure) else place.exposure_ms
             cost_ms = (RESERVE_FRAMES + 1) * exposure_ms * factor
+            if self._stays_open:
+                cost_ms = max(cost_ms, 2 * RESERVE_OPEN_MS * factor)
             if cost_ms and place.spent_ms + cost_ms > limit_ms:
                 left_ms = max(limit_ms - place.spent_ms, 0.0)
                 return (
@@ -319,8 +349,7 @@ class DoseLedger:
         self._held = {name: held for name, held in self._held.items() if held[2] > now_ns}
         place = self._fields.get(field, _Field(0.0))
         promised_ms = sum(cost_ms for name, cost_ms, _ in self._held.values() if name == field)
-        reserve_ms = (RESERVE_FRAMES + 1) * place.frame_ms
-        return self._levels_ms[Level.SPENT] - place.spent_ms - promised_ms - reserve_ms
+        return self._levels_ms[Level.SPENT] - place.spent_ms - promised_ms - self._reserve_ms(place) - place.frame_ms
 
     def _told(self, place: _Field) -> dict[str, Any]:
         settings, told = self._settings, {"full_power_s": round(place.spent_ms / 1e3, 6)}

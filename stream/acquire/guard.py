@@ -26,7 +26,7 @@ from stream.command import (
 )
 from stream.config import DoseSettings, LimitSettings, PlanSettings
 from stream.errors import Refused
-from stream.frame import field_name
+from stream.frame import field_name, plan_field
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
 _ALWAYS = ("stop", "pause", "resume")
@@ -108,7 +108,7 @@ class Guard:
         newest, position = self.where.newest, command.target.position
         if newest is None:
             return None
-        return newest.field if position is None else field_name(newest.camera, position)
+        return plan_field(newest.field) if position is None else field_name(newest.camera, position)
 
     def outline(self, command: Command) -> Outline | None:
         """Return what an ``acquire`` would do; None for other commands. Raises Refused."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.dose import DoseLedger
 from stream.clock import wall_ns
-from stream.command import Action, Command, Pause, Resume, SetLight, Stop
+from stream.command import Action, Command, Pause, Resume, SetLight, Stop, Target
 from stream.config import LimitSettings
 from stream.metrics import FALLBACKS
 
@@ -23,8 +23,11 @@ _UNDO_AGAIN_NS = 2_000_000_000
 _LOST = "lost"
 _DOES = {"base": "back to the base plan", "pause": "waiting in the dark", "stop": "ending the run"}
 
-Order = Callable[[Action, str, str], None]
-"""Has the rig itself ask for something: action, command id, reason."""
+
+class Order(Protocol):
+    """Has the rig itself ask for something."""
+
+    def __call__(self, action: Action, command_id: str, reason: str, target: Target | None = None) -> None: ...
 
 
 class Lost:
@@ -108,14 +111,14 @@ class Lost:
     def _undo(self, now_ns: int) -> None:
         """Send what leads back to the plan, the light last."""
         self._undone_ns = now_ns
-        back = [action for action in self._base.way_back() if action.kind != "set_light"]
-        for number, action in enumerate(back):
-            self._order(self._dose.tempered(action), f"{UNDO}/{now_ns}/{number}", self._reason)
+        back = [way for way in self._base.way_back() if way.action.kind != "set_light"]
+        for number, (action, target) in enumerate(back):
+            self._order(self._dose.tempered(action), f"{UNDO}/{now_ns}/{number}", self._reason, target)
         self._lighten()
 
     def _lighten(self) -> None:
         """Set the light as the plan has it, where feedback changed it or the loss closed it."""
-        ways = [action for action in self._base.way_back() if isinstance(action, SetLight)]
+        ways = [way.action for way in self._base.way_back() if isinstance(way.action, SetLight)]
         if not ways and not self._darkened:
             return
         light = ways[0] if ways else SetLight(on=True)

@@ -19,7 +19,7 @@ from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
-from stream.command import Ack, Action, Cause, Command, Decision, Pause, SetLight, Stimulate, Stop
+from stream.command import Ack, Action, Cause, Command, Decision, Pause, SetLight, Stimulate, Stop, Target
 from stream.config import Configuration
 from stream.errors import DriverError
 from stream.facts.rig import RigFacts
@@ -109,6 +109,8 @@ class Rig:
             A field has had its light in an earlier start of this run, and the rig cannot start in the dark.
         """
         plan, light = self._config.plan, self._driver.describe().get("light") or {}
+        longest_ms = self._config.limits.max_burst_ms
+        plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})
         self._dose.shutter(_stays_open(self._config, light))
         if spent := self._dose.spent_fields():
             if self._config.dose.at_budget == "stop" or not light.get("power"):
@@ -171,7 +173,17 @@ class Rig:
         before_ns = self._popped_ns.get(frame.field, frame.stamps.t_pop_ns)
         self._popped_ns[frame.field] = frame.stamps.t_pop_ns
         if lit.reached is not None:
-            self._spending.reached(frame, lit.reached, (frame.stamps.t_pop_ns - before_ns) / 1e6)
+            measured_ms = (frame.stamps.t_pop_ns - before_ns) / 1e6
+            self._spending.reached(frame.field, lit.reached, frame.exposure_ms, measured_ms)
+
+    def _burn(self, *, closing: bool = False) -> None:
+        """Count a shutter that stays open though no frame comes."""
+        burnt = self._dose.burns(now_ns(), closing=closing)
+        if burnt is None:
+            return
+        self._facts.light(burnt.field, burnt.cost_ms)
+        if burnt.reached is not None:
+            self._spending.reached(burnt.field, burnt.reached, burnt.exposure_ms, self._config.plan.interval_ms)
 
     def _gap(self, gap: Gap) -> None:
         DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
@@ -239,14 +251,14 @@ class Rig:
         if isinstance(action, Stimulate) and (field := self._guard.field_of(command)):
             self._facts.light(field, self._dose.stimulated(field, action.duration_ms))
         dark = isinstance(action, Pause | Stop) or (isinstance(action, SetLight) and action.on is False)
-        if dark and (lit := self._dose.stayed_on(now_ns())):
-            self._facts.light(*lit)
+        if dark:
+            self._burn(closing=True)
         self._lost.settled(command, True, now_ns())
 
     def _note_applied(self, command: Command, ack: Ack) -> None:
         kind = command.action.kind
         if command.command_id.startswith(f"{UNDO}/"):
-            self._base.restored(command.action)
+            self._base.restored(command)
         if kind in ("pause", "resume"):
             self._status["paused"] = kind == "pause"
         if kind == "set_light":
@@ -256,11 +268,19 @@ class Rig:
             self._status["interval_ms"] = interval_ms
             self._spending.interval_ms = self._config.plan.interval_ms if interval_ms is None else interval_ms
 
-    def _order(self, action: Action, command_id: str, reason: str) -> None:
+    def _order(self, action: Action, command_id: str, reason: str, target: Target | None = None) -> None:
         """Ask for something in the rig's own name."""
         cause = Cause(event_id=reason, origin="rig")
+        whom = target or Target()
         self._desk.receive(
-            Command(command_id=command_id, action=action, cause=cause, issued_wall_ns=wall_ns(), priority=1000)
+            Command(
+                command_id=command_id,
+                action=action,
+                cause=cause,
+                issued_wall_ns=wall_ns(),
+                priority=1000,
+                target=whom,
+            )
         )
 
     def _tell(self, fact: str, data: Mapping[str, Any]) -> None:
@@ -270,6 +290,7 @@ class Rig:
 
     def _tell_status(self) -> None:
         self._status_ns = now_ns()
+        self._burn()
         status = self._status_now()
         QUEUE_DEPTH.labels("driver").set(status["backlog"])
         self._spending.export()

@@ -9,7 +9,7 @@ import numpy as np
 
 from stream.command import Acquire, Action, AddPosition, Command, MoveStage, Recentre, SetBinning, SetPixelType, SetRoi
 from stream.errors import Refused
-from stream.frame import Frame
+from stream.frame import Frame, is_aside
 from stream.stages import Readback
 
 Position = tuple[float, float, float]
@@ -34,7 +34,8 @@ class Whereabouts:
         """See a frame."""
         with self._lock:
             self._newest = frame
-            self._places[frame.index.p] = frame.stage_um
+            if not is_aside(frame.field):
+                self._places[frame.index.p] = frame.stage_um
             if self._moved and self._moved[0] in frame.commands:
                 self._moved = None
             if self._reshaped in frame.commands:

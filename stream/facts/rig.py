@@ -13,7 +13,7 @@ from stream.clock import now_ns, wall_ns
 from stream.command import FINAL_STATES, Ack, AckState, Command
 from stream.errors import StoreError
 from stream.facts.database import COMMIT_TIMEOUT_S, INSERT_LOSS, Database, Statement
-from stream.frame import Frame, FrameRef, Gap
+from stream.frame import Frame, FrameRef, Gap, plan_field
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,13 @@ CREATE TABLE dose (
 INSERT_FRAME = f"INSERT OR IGNORE INTO frames VALUES (NULL{', ?' * 28})"
 INSERT_TRANSITION = f"INSERT INTO transitions VALUES (NULL{', ?' * 9})"
 # Older runs lack this table: it is made where it is missing.
+LATENESS = """
+CREATE TABLE IF NOT EXISTS lateness (
+    camera TEXT NOT NULL, session TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+    late_ms REAL NOT NULL, command_id TEXT, UNIQUE (camera, session, epoch, seq)
+)
+"""
+"""From when an event was due, by the plan or by the command beside it, to when it began; MDA mode only."""
 NOTICES = """
 CREATE TABLE IF NOT EXISTS notices (
     id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL, notice TEXT NOT NULL, data TEXT NOT NULL
@@ -116,7 +123,7 @@ class RigFacts:
     def __init__(self, run_dir: Path, *, mw_per_mm2: float | None = None) -> None:
         self._database = Database(run_dir / FILE, SCHEMA, VERSION)
         self._mw_per_mm2 = mw_per_mm2
-        self._database.commit((NOTICES, ()))
+        self._database.commit((NOTICES, ()), (LATENESS, ()))
         self._epoch = self._stored_epoch()
         for (command_id,) in self._database.query(UNANSWERED):
             self.transition(Ack(command_id=command_id, state=AckState.UNKNOWN, reason=RESTARTED))
@@ -132,6 +139,9 @@ class RigFacts:
             ("INSERT INTO effects VALUES (?, ?, ?, ?, ?)", (c, frame.camera, frame.session, frame.epoch, frame.seq))
             for c in frame.commands
         ]
+        if (late_ms := frame.metadata.get("late_ms")) is not None:
+            row = (frame.camera, frame.session, frame.epoch, frame.seq, late_ms, frame.metadata.get("command"))
+            statements.append(("INSERT OR IGNORE INTO lateness VALUES (?, ?, ?, ?, ?, ?)", row))
         if frame.epoch <= self._epoch:
             return self._database.put(*statements)
         self._epoch = frame.epoch
@@ -237,7 +247,8 @@ class RigFacts:
 
     def _dose(self, frame: Frame, light_power: float | None, between_ms: float) -> Statement:
         weighted_ms = frame.exposure_ms * (light_power or 0.0) + between_ms
-        return self._add(frame.field, 1, frame.exposure_ms, weighted_ms, frame.exposure_ms * (light_power is None))
+        unknown_ms = frame.exposure_ms * (light_power is None)
+        return self._add(plan_field(frame.field), 1, frame.exposure_ms, weighted_ms, unknown_ms)
 
     def _add(self, field: str, frames: int, exposure_ms: float, weighted_ms: float, unknown_ms: float) -> Statement:
         energy = None if self._mw_per_mm2 is None else self._mw_per_mm2 * weighted_ms  # mW/mm² x ms = µJ/mm²

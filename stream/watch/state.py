@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stream.clock import Clock, now_ns, wall_ns
 from stream.event import Event
-from stream.frame import Frame
+from stream.frame import Frame, is_aside
 from stream.lineage import Tracks, TrackState
 from stream.watch.book import CommandBook, Crop, EventBook
 from stream.watch.pulse import Rate, Recent
@@ -118,7 +118,9 @@ class LiveState:
     # ---- what the watch node brings -------------------------------------------------------------------------------
 
     def frame(self, frame: Frame) -> None:
-        """Take up a raw frame. Frames of other channels or planes of the same field are passed over."""
+        """Take up a raw frame; others than the field's shown channel and plane, or beside the plan, are passed over."""
+        if is_aside(frame.field):
+            return
         at_ns = self._clock()
         with self._lock:
             place = self._place(frame.field, (frame.channel, frame.index.z))

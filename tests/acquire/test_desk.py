@@ -283,8 +283,9 @@ def test_the_way_back_undoes_only_what_was_changed(bench: Bench) -> None:
     bench.wait(lambda: bench.driver.applied == ["a"])
     bench.show("a")
     bench.final("a")
-    assert [action.kind for action in bench.base.way_back()] == ["set_exposure"]
-    bench.base.restored(bench.base.way_back()[0])
+    ((back, target),) = bench.base.way_back()
+    assert back.kind == "set_exposure"
+    bench.base.restored(Command(command_id="back", action=back, issued_wall_ns=0, target=target))
     assert bench.base.way_back() == []
 
 
@@ -296,4 +297,4 @@ def test_what_an_operator_sets_becomes_the_plan(bench: Bench) -> None:
         bench.show(name)
         bench.final(name)
         expected = [] if name == "o" else [SetExposure(exposure_ms=30.0)]
-        assert bench.base.way_back() == expected
+        assert [way.action for way in bench.base.way_back()] == expected
