@@ -11,7 +11,6 @@ from stream.acquire.lost import Order
 from stream.clock import wall_ns
 from stream.command import SetInterval, SetLight, Stop
 from stream.config import Configuration
-from stream.frame import Frame
 from stream.metrics import DOSE, DOSE_LEVELS
 
 log = logging.getLogger(__name__)
@@ -40,18 +39,18 @@ class Spending:
         self.interval_ms = config.plan.interval_ms
         """The interval that the rig keeps now."""
 
-    def reached(self, frame: Frame, level: Level, measured_ms: float) -> None:
-        """A field has reached a level with this frame, ``measured_ms`` after its last one."""
-        said = self._ledger.told()["fields"][frame.field]
+    def reached(self, field: str, level: Level, exposure_ms: float, measured_ms: float) -> None:
+        """A field has reached a level, with frames of ``exposure_ms`` that come every ``measured_ms``."""
+        said = self._ledger.told()["fields"][field]
         does = {Level.WARN: "", Level.THROTTLE: "the rig spares the light", Level.SPENT: "the light closes"}[level]
         if level is Level.SPENT and self._dose.at_budget == "stop":
             does = "the light closes and the run ends"
-        log.warning("dose: %s has reached '%s': %s %s", frame.field, level.name.lower(), said, does)
+        log.warning("dose: %s has reached '%s': %s %s", field, level.name.lower(), said, does)
         DOSE_LEVELS.labels(level.name.lower()).inc()
-        self._tell("dose", {"field": frame.field, **said, "does": does})
-        reason = f"{frame.field} has reached '{level.name.lower()}' of its light budget"
+        self._tell("dose", {"field": field, **said, "does": does})
+        reason = f"{field} has reached '{level.name.lower()}' of its light budget"
         if level is Level.THROTTLE:
-            self._spare(frame, reason, measured_ms)
+            self._spare(exposure_ms, reason, measured_ms)
         elif level is Level.SPENT:
             self._order(SetLight(on=False), _name("dark"), reason)
             if self._dose.at_budget == "stop":
@@ -62,7 +61,7 @@ class Spending:
         for field, told in self._ledger.told()["fields"].items():
             DOSE.labels(field).set(told["full_power_s"])
 
-    def _spare(self, frame: Frame, reason: str, measured_ms: float) -> None:
+    def _spare(self, exposure_ms: float, reason: str, measured_ms: float) -> None:
         """Lengthen the interval and lower the light, once; feedback may not undo it."""
         if self._ledger.caps is not None:
             return
@@ -71,7 +70,7 @@ class Spending:
         power = self._ledger.power
         if power is not None:
             power = max(power * self._dose.throttle_light, self._limits.light_power[0])
-        self._ledger.caps = Caps(interval_ms, frame.exposure_ms, power)
+        self._ledger.caps = Caps(interval_ms, exposure_ms, power)
         self._order(SetInterval(interval_ms=interval_ms), _name("interval"), reason)
         if power:
             self._order(SetLight(power=power), _name("light"), reason)
