@@ -63,6 +63,13 @@ class MicroManagerOptions(Settings):
     """Config group of the channels; empty: the core's channel group."""
     affine_um: tuple[float, float, float, float] | None = None
     """(a, b, c, d) of an unbinned pixel, image (x, y) to stage µm; None: as calibrated in the configuration."""
+    slm: str = ""
+    """Label of the light modulator; empty: the configuration's own choice."""
+    slm_affine: tuple[float, float, float, float, float, float] | None = None
+    """(a, b, c, d, e, f): sensor pixel (x, y), full frame and not binned, lies on modulator pixel (a x + b y + c,
+    d x + e y + f); None: not calibrated, nothing is stimulated."""
+    stimulate_limit_ms: float = Field(default=2_000.0, gt=0)
+    """The longest light of one stimulation; no other command is taken while it lasts."""
     latency_ms: float = Field(default=0.0, ge=0)
     """From the end of an exposure to its arrival in the core, as the camera's maker states it (its readout)."""
     xy_tolerance_um: float = Field(default=0.5, gt=0)

@@ -14,7 +14,7 @@ stimulated     the modulator activated ``cell``
 mitotic        at an exposure: ``exposure, clock_s`` and the columns ``cell, x_um, y_um, phase`` of all mothers in
                mitosis and of daughters not yet settled
 cells          every ``truth_cells_min`` minutes: the columns ``cell, x_um, y_um, phase`` of all cells
-frame          a frame was delivered: ``exposure, frame, position, channel, exposure_ms, power``; the part of the
+frame          a frame was delivered: ``exposure, field, frame, position, channel, exposure_ms, power``; the part of the
                stage that it truly shows, ``x_um, y_um`` (two edges each), and ``z_um``; the ``stage_um`` that it says
 end            last line of a start that ended in order
 ============== ====================================================================================================
@@ -100,6 +100,7 @@ class Annals:
                     "kind": "frame",
                     "minute": round(scene.minute, 4),
                     "exposure": scene.counter,
+                    "field": frame.field,
                     "frame": frame.frame,
                     "position": frame.index.p,
                     "channel": frame.channel,

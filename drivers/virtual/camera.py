@@ -38,6 +38,8 @@ class VirtualCamera(CameraDevice):
         Set by the core to end a sequence; interrupts an exposure.
     on_shot
         Called with each exposure before the core has it.
+    on_begin
+        Called as each exposure begins.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class VirtualCamera(CameraDevice):
         options: VirtualOptions,
         stop: threading.Event,
         on_shot: Callable[[Shot], None],
+        on_begin: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._bench = bench
@@ -56,6 +59,7 @@ class VirtualCamera(CameraDevice):
         self._stop = stop
         self._no_stop = threading.Event()
         self._on_shot = on_shot
+        self._on_begin = on_begin
         self._sequence = 0
         self._over_ns: int | None = None
         self.set_property_allowed_values("Binning", BINNINGS)
@@ -158,6 +162,7 @@ class VirtualCamera(CameraDevice):
             # A stop ends an exposure at once; what was begun is delivered.
             if not taken:
                 self._idle_until(begin_ns)
+            self._on_begin()
             shot, view = self._expose(begin_ns, frozen, snap=n == 1)
             if sequence != self._sequence:
                 return

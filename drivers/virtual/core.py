@@ -11,9 +11,11 @@ from drivers.virtual.buffer import FrameBuffer
 from drivers.virtual.camera import VirtualCamera
 from drivers.virtual.devices import VirtualFilter, VirtualFocus, VirtualLight, VirtualShutter, VirtualXYStage
 from drivers.virtual.microscope import Microscope, Shot
+from drivers.virtual.modulator import VirtualModulator
 from drivers.virtual.options import VirtualOptions
 
 CAMERA, XY, FOCUS, SHUTTER, LIGHT, FILTER, GROUP = "Camera", "XY", "Focus", "Shutter", "Light", "Filter", "Channel"
+MODULATOR = "Modulator"
 
 
 class VirtualCore(UniMMCore):
@@ -29,7 +31,8 @@ class VirtualCore(UniMMCore):
         self._seq_buffer = FrameBuffer(options.buffer_mb or 256)
         self.microscope = Microscope(options, tells=options.truth_dir is not None)
         self.microscope.expose(self._bench.view())  # compiled code is warm before the first frame is due
-        camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot)
+        modulator = VirtualModulator(self._bench, self.microscope, options.size_px)
+        camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot, modulator.feel)
         for label, device in {
             CAMERA: camera,
             XY: VirtualXYStage(self._bench),
@@ -37,6 +40,7 @@ class VirtualCore(UniMMCore):
             SHUTTER: VirtualShutter(self._bench),
             LIGHT: VirtualLight(self._bench),
             FILTER: VirtualFilter(self._bench, options.channel_names),
+            MODULATOR: modulator,
         }.items():
             self.loadPyDevice(label, device)
             self.initializeDevice(label)
@@ -44,6 +48,7 @@ class VirtualCore(UniMMCore):
         self.setXYStageDevice(XY)
         self.setFocusDevice(FOCUS)
         self.setShutterDevice(SHUTTER)
+        self.setSLMDevice(MODULATOR)
         for channel in options.channel_names:
             self.defineConfig(GROUP, channel, FILTER, "Label", channel)
         self.setChannelGroup(GROUP)

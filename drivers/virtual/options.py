@@ -90,6 +90,8 @@ class VirtualOptions(MicroManagerOptions):
     light_property: str | None = "Light.Power"
     light_full: float = Field(default=1.0, gt=0)
     channel_group: str = "Channel"
+    slm: str = "Modulator"
+    slm_affine: tuple[float, float, float, float, float, float] | None = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
     truth_dir: Path | None = None
     """Where the exact truth goes (Cell Tracking Challenge form); None: nowhere."""
