@@ -18,7 +18,7 @@ from stream.clock import HOST, now_ns
 from stream.config import Configuration
 from stream.event import Event
 from stream.facts.analysis import AnalysisFacts
-from stream.frame import Frame, FrameRef, Gap
+from stream.frame import Frame, FrameRef, Gap, is_aside
 from stream.metrics import CELLS_ALIVE, END_TO_END_SECONDS, EVENTS, FRAMES_RECEIVED
 from stream.wire.codec import encode_cells, encode_events, encode_fact, encode_labels, encode_tracks
 from stream.wire.control import ControlClient
@@ -101,6 +101,11 @@ class Analysis:
 
     def _take(self, frame: Frame) -> None:
         FRAMES_RECEIVED.labels("analyse", frame.camera).inc()
+        if is_aside(
+            frame.field
+        ):  # a command asked for it beside the plan: another place or plane than the chains follow
+            self._received = frame.ref
+            return
         for moment in self._gather.add(frame):
             if not self._pipeline.submit(moment):
                 self._lost("analyse", "deadline", 1, moment.frame.ref)

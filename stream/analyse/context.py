@@ -16,8 +16,9 @@ from stream.frame import Frame
 
 _LIKELY = 0.5
 _DIVIDING = [STATES.index("mitosis"), STATES.index("newborn")]
-_SURELY_DIVIDING = 0.7
-"""Condensed chromatin looks like before or like after the split, and the network shares its word between the two."""
+_SURELY_DIVIDING = 0.95
+"""Of the words for "before the split" and "after it" together: condensed chromatin gets some of both. On virtual nuclei at
+14 minutes a frame 8 of 10 views of a cell in mitosis are above, and of 1,000 views of other cells about 15."""
 
 
 @dataclass(slots=True)

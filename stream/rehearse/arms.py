@@ -65,21 +65,20 @@ def arm(config: Configuration, name: str, seed: int, out: Path, interval_ms: flo
     return config.model_copy(update=update)
 
 
-def interval_of_same_dose(config: Configuration, light_ms: float, seconds: float) -> float:
-    """Return the steady interval (ms) at which the plan spends ``light_ms`` (of full power) in ``seconds``.
+def interval_of_same_dose(policy: Mapping[str, Any], without: Mapping[str, Any], seconds: float) -> float:
+    """Return the steady interval (ms) at which the plan spends in ``seconds`` the light that the policies spent.
+
+    What a time point of the plan costs is taken from the run without policies.
 
     Raises
     ------
     ConfigError
-        The light does not suffice for one time point.
+        No light was spent: there is no such interval.
     """
-    plan = config.plan
-    images = max(len(plan.positions_um), 1) * max(len(plan.channels), 1)
-    power = 1.0 if plan.light_power is None else plan.light_power
-    once_ms = plan.exposure_ms * power * images
-    if light_ms < once_ms or not once_ms:
-        raise ConfigError("the run with the policies spent no light: there is no steady plan of the same dose")
-    return seconds * 1e3 * once_ms / light_ms
+    if not (policy["light_ms"] and without["light_ms"] and without["points"]):
+        raise ConfigError("a run spent no light: there is no steady plan of the same dose")
+    points = policy["light_ms"] / (without["light_ms"] / without["points"])
+    return float(seconds * 1e3 / points)
 
 
 def _channels_renamed(config: Configuration, options: Mapping[str, Any]) -> tuple[Configuration, str]:

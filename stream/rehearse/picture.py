@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stream.frame import is_aside
 from stream.rehearse.score import Scored
 
 _DARK, _LIGHT, _FAINT = "#0e1116", "#d7dde5", "#3a424d"
@@ -65,7 +66,7 @@ def _lane(axes: Any, level: float, scored: Scored, colour: str) -> None:
         axes.fill_between(
             [begin_s, end_s], level - 0.16, level + 0.24, color=_CAUGHT if caught else _MISSED, alpha=0.3, lw=0
         )
-    at_s = np.array([one.at_s for one in scored.taken])
+    at_s = np.array([one.at_s for one in scored.taken if not is_aside(one.field)])
     axes.vlines(at_s, level - 0.12, level + 0.12, color=colour, lw=0.6)
     for fate, times, mark in ((_CAUGHT, list(scored.caught.values()), "v"), (_MISSED, scored.missed_at_s, "x"),
                               (_FALSE, scored.false_at_s, "1")):  # fmt: skip

@@ -64,7 +64,8 @@ def rehearse(
                 raise CytoloopError("the rehearsal was stopped before its last arm")
             interval_ms: float | None = None
             if name == "fixed":
-                interval_ms = interval_of_same_dose(config, runs["policy"][-1].figures["light_ms"], seconds)
+                policy, without = (runs[other][-1].figures for other in ("policy", "without"))
+                interval_ms = interval_of_same_dose(policy, without, seconds)
             scored = _one(arm(config, name, seed, folder, interval_ms), base, seconds, stop)
             runs[name].append(scored)
             row = {"seed": seed, "arm": name, "interval_ms": interval_ms, "run_dir": str(scored.run_dir)}
@@ -88,7 +89,7 @@ def _one(config: Configuration, base: Path, seconds: float, stop: threading.Even
     report = session.run(config, base, ("acquire", "analyse"), seconds=seconds, stop=stop)
     if report.error:
         raise CytoloopError(f"{config.run.name}: {report.error}")
-    return score(report.run_dir)
+    return score(report.run_dir, config.dose)
 
 
 def _folder(out: Path, name: str) -> Path:
@@ -106,7 +107,10 @@ def _folder(out: Path, name: str) -> Path:
     raise StoreError(f"{out}: holds a thousand rehearsals of this second")
 
 
-_SUMMED = ("divisions", "caught", "missed", "false", "frames", "images", "in_window", "light_ms", "span_s")
+_SUMMED = (
+    "divisions", "caught", "missed", "false", "frames", "images", "aside", "in_window", "light_ms", "span_s",
+    "mitoses_shown", "killed",
+)  # fmt: skip
 
 
 def _sum(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,6 +120,8 @@ def _sum(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     places = [one["at_place"] for one in figures if one["at_place"] is not None]
     summed["delay_s"] = float(median(delays)) if delays else None
     summed["at_place"] = round(fmean(places), 4) if places else None
+    budgets = [one["budget_used"] for one in figures if one["budget_used"] is not None]
+    summed["budget_used"] = max(budgets) if budgets else None
     for name in ("commands", "limits"):
         summed[name] = dict(sum((Counter(one[name]) for one in figures), Counter()))
     return summed
@@ -124,9 +130,11 @@ def _sum(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _compare(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Set the policies against the steady plan of the same dose."""
     policy, fixed = arms["policy"], arms["fixed"]
+    used = policy["budget_used"]
     return {
         "in_window_ratio": _ratio(policy["in_window"], fixed["in_window"]),
         "dose_ratio": _ratio(policy["light_ms"], fixed["light_ms"]),
+        "budget_kept": None if used is None else used <= 1.0,
     }
 
 

@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 
+from stream.config import DoseSettings
 from stream.errors import StoreError
 from stream.facts import analysis, rig
 from stream.facts.database import connect
-from stream.rehearse.truth import Mitosis, Sight, Truth, read
+from stream.frame import is_aside
+from stream.rehearse.truth import Key, Mitosis, Point, Sight, Truth, read
 
 NEAR_UM = 10.0
 """A division is told in the right place within so much of the true one: less than a nucleus."""
-_FRAMES = "SELECT p, frame, t_pop_ns, exposure_ms, light_power FROM frames ORDER BY id"
-_WORDS = "SELECT event_id, revision, status, field, frame, emitted_frame, line FROM events WHERE kind = ? ORDER BY id"
+_FRAMES = "SELECT field, frame, t_pop_ns, roi_px FROM frames ORDER BY id"
+_DOSE = "SELECT field, full_power_ms + unknown_power_ms FROM dose"
+_WORDS = "SELECT event_id, status, field, frame, emitted_frame, line FROM events WHERE kind = ? ORDER BY id"
 _ANSWERS = """
 SELECT c.kind, c.origin, t.state, t.reason, t.mono_ns FROM commands c LEFT JOIN transitions t
 ON t.id = (SELECT max(id) FROM transitions WHERE command_id = c.command_id AND final) ORDER BY c.id
@@ -33,25 +36,29 @@ ON t.id = (SELECT max(id) FROM transitions WHERE command_id = c.command_id AND f
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A time point as the rig took it; ``light_ms`` of full power, over all of its images."""
+    """A time point of a field as the rig took it; ``size_px`` (w, h)."""
 
-    position: int
+    field: str
     frame: int
     at_s: float
-    light_ms: float
     images: int
+    size_px: tuple[int, int]
+
+    @property
+    def key(self) -> Key:
+        """Which frame it is."""
+        return self.field, self.frame
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event with its first and last word."""
+    """An event with its first and last word; ``yx_px`` as the last one has it."""
 
-    position: int
+    field: str
     frame: int
     first_frame: int
     status: str
-    yx_px: tuple[float, float]
-    confidence: float
+    yx_px: Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ class Scored:
     run_dir: Path
     truth: Truth
     taken: Sequence[Taken]
+    light_ms: Mapping[str, float]
+    """Light by field, in ms at full power, as the rig's ledger has it."""
     answers: Sequence[Answered]
     clock: Clock
     caught: Mapping[int, float]
@@ -83,11 +92,8 @@ class Scored:
     def windows_s(self) -> list[tuple[float, float, bool]]:
         """Return the windows of the mitoses that were in view, in seconds of the run, and whether each was told."""
         shown = {cell for sight in self.truth.sights.values() for cell in sight.dividing}
-        return [
-            (self.clock.at_s(one.begin_min), self.clock.at_s(one.end_min), one.cell in self.caught)
-            for one in self.truth.mitoses
-            if one.cell in shown
-        ]
+        at_s, mitoses = self.clock.at_s, (self.truth.mitoses[cell] for cell in sorted(shown))
+        return [(at_s(one.begin_min), at_s(one.end_min), one.cell in self.caught) for one in mitoses]
 
     @property
     def missed_at_s(self) -> list[float]:
@@ -102,8 +108,8 @@ class Scored:
     @property
     def delays_s(self) -> list[float]:
         """How long after the true split each caught division was told."""
-        split_s = {one.cell: self.clock.at_s(one.split_min) for one in self.truth.mitoses}
-        return [at_s - split_s[cell] for cell, at_s in self.caught.items()]
+        mitoses, at_s = self.truth.mitoses, self.clock.at_s
+        return [told_s - at_s(mitoses[cell].split_min) for cell, told_s in self.caught.items()]
 
 
 class Clock:
@@ -117,72 +123,82 @@ class Clock:
         return float(np.interp(minute, self._minutes, self._seconds))
 
 
-def score(run_dir: Path) -> Scored:
-    """Score a run on the virtual microscope. Raises StoreError where its facts or its truth cannot be read."""
+def score(run_dir: Path, dose: DoseSettings) -> Scored:
+    """Score a run on the virtual microscope.
+
+    Parameters
+    ----------
+    dose
+        Its budgets.
+
+    Raises
+    ------
+    StoreError
+        Its facts or its truth cannot be read.
+    """
     truth = read(run_dir)
-    taken, answers = _rig(run_dir)
-    times = {(one.position, one.frame): one.at_s for one in taken}
+    taken, light_ms, answers = _rig(run_dir)
+    sizes = {one.key: one.size_px for one in taken}
+    times = {one.key: one.at_s for one in taken}
     clock = Clock([(truth.sights[key].minute, at_s) for key, at_s in times.items() if key in truth.sights])
-    hits, wrong = _match(_told(run_dir, "division"), truth)
-    caught = {cell: times.get((event.position, event.first_frame), math.nan) for cell, event in hits.items()}
-    split = {one.cell for one in truth.mitoses}
-    caught = {cell: at_s for cell, at_s in caught.items() if cell in split}
+    hits, wrong = _match(_told(run_dir, "division"), truth, sizes)
+    caught = {cell: times.get((event.field, event.first_frame), math.nan) for cell, event in hits.items()}
     missed = [one for one in truth.seen() if one.cell not in caught]
-    false_at_s = [times[key] for event in wrong if (key := (event.position, event.frame)) in times]
-    scored = Scored(run_dir, truth, taken, answers, clock, caught, missed, false_at_s)
-    return replace(scored, figures=_figures(scored, len(wrong)))
+    false_at_s = [times[key] for event in wrong if (key := (event.field, event.frame)) in times]
+    scored = Scored(run_dir, truth, taken, light_ms, answers, clock, caught, missed, false_at_s)
+    return replace(scored, figures=_figures(scored, len(wrong), dose))
 
 
-def _rig(run_dir: Path) -> tuple[list[Taken], list[Answered]]:
-    try:
-        with closing(connect(run_dir / rig.FILE, rig.VERSION)) as facts:
-            rows = facts.execute(_FRAMES).fetchall()
-            answers = facts.execute(_ANSWERS).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"{run_dir}: the rig's facts cannot be read: {error}") from error
+def _rig(run_dir: Path) -> tuple[list[Taken], dict[str, float], list[Answered]]:
+    rows, light, answers = (_ask(run_dir / rig.FILE, rig.VERSION, sql) for sql in (_FRAMES, _DOSE, _ANSWERS))
     begun_ns = min((row[2] for row in rows), default=0)
-    points: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
-    for p, frame, t_pop_ns, exposure_ms, power in rows:
-        points[p, frame].append(((t_pop_ns - begun_ns) / 1e9, exposure_ms * (1.0 if power is None else power)))
-    taken = [
-        Taken(p, frame, images[0][0], sum(light for _, light in images), len(images))
-        for (p, frame), images in points.items()
-    ]
+    points: dict[Key, list[tuple[float, str]]] = defaultdict(list)
+    for name, frame, t_pop_ns, roi_px in rows:
+        points[name, frame].append(((t_pop_ns - begun_ns) / 1e9, roi_px))
+    taken = []
+    for (name, frame), images in points.items():
+        _, _, width, height = json.loads(images[0][1])
+        taken.append(Taken(name, frame, images[0][0], len(images), (width, height)))
     said = [
         Answered(kind, origin, state or "unanswered", reason or "", ((ns or begun_ns) - begun_ns) / 1e9)
         for kind, origin, state, reason, ns in answers
     ]
-    return sorted(taken, key=lambda one: one.at_s), said
+    return sorted(taken, key=lambda one: one.at_s), dict(light), said
 
 
 def _told(run_dir: Path, kind: str) -> list[Told]:
-    try:
-        with closing(connect(run_dir / analysis.FILE, analysis.VERSION)) as facts:
-            rows = facts.execute(_WORDS, (kind,)).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"{run_dir}: the analysis' facts cannot be read: {error}") from error
     words: dict[str, list[Any]] = defaultdict(list)
-    for event_id, *word in rows:
+    for event_id, *word in _ask(run_dir / analysis.FILE, analysis.VERSION, _WORDS, kind):
         words[event_id].append(word)
     told = []
     for revisions in words.values():
-        _, _, field_name, frame, first_frame, line = revisions[0]
-        status, said = revisions[-1][1], json.loads(line)
-        places = said["daughters_yx_px"] or [said["parent_yx_px"]]
-        y, x = np.mean(places, axis=0)
-        position = int(field_name.rpartition(":p")[2] or 0)
-        told.append(Told(position, frame, first_frame, status, (float(y), float(x)), said["confidence"]))
+        _, name, frame, first_frame, _ = revisions[0]
+        status, *_, line = revisions[-1]
+        said = json.loads(line)
+        y, x = np.mean(said["daughters_yx_px"] or [said["parent_yx_px"]], axis=0)
+        told.append(Told(name, frame, first_frame, status, (float(y), float(x))))
     return told
 
 
-def _match(told: Sequence[Told], truth: Truth) -> tuple[dict[int, Told], list[Told]]:
+def _ask(path: Path, version: int, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
+    try:
+        with closing(connect(path, version)) as facts:
+            return facts.execute(sql, parameters).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def _match(
+    told: Sequence[Told], truth: Truth, sizes: Mapping[Key, tuple[int, int]]
+) -> tuple[dict[int, Told], list[Told]]:
     """Return the event that told of each mother, and the events that told of none; what was taken back told nothing."""
     hits: dict[int, Told] = {}
     wrong = []
-    for event in sorted(told, key=lambda one: (one.frame, one.position)):
+    for event in sorted(told, key=lambda one: (one.frame, one.field)):
         if event.status == "retracted":
             continue
-        mother = _nearest(event, truth.sights.get((event.position, event.frame)))
+        key = (event.field, event.frame)
+        mother = _nearest(event, truth.sights[key], sizes[key]) if key in truth.sights and key in sizes else None
         if mother is None:
             wrong.append(event)
         elif mother not in hits:
@@ -190,39 +206,55 @@ def _match(told: Sequence[Told], truth: Truth) -> tuple[dict[int, Told], list[To
     return hits, wrong
 
 
-def _nearest(event: Told, sight: Sight | None) -> int | None:
-    if sight is None or not sight.dividing:
-        return None
-    mother, place = min(sight.dividing.items(), key=lambda item: dist(item[1], event.yx_px))
-    return mother if dist(place, event.yx_px) * sight.pixel_um <= NEAR_UM else None
+def _nearest(event: Told, sight: Sight, size_px: tuple[int, int]) -> int | None:
+    """Return the mother nearest to where the event was told, by the middle of her daughters; None: too far."""
+    at_um = sight.place(event.yx_px, size_px)
+    near = [(dist(np.mean(points, axis=0), at_um), mother) for mother, points in sight.dividing.items()]
+    far_um, mother = min(near, default=(math.inf, 0))
+    return mother if far_um <= NEAR_UM else None
 
 
-def _figures(scored: Scored, wrong: int) -> dict[str, Any]:
-    taken, truth = scored.taken, scored.truth
-    shown = [
-        len(truth.sights[key].dividing) if (key := (one.position, one.frame)) in truth.sights else 0 for one in taken
-    ]
-    at_s = np.array([one.at_s for one in taken] or [0.0])
-    lasts_s = np.diff(at_s, append=at_s[-1])
+def _figures(scored: Scored, wrong: int, dose: DoseSettings) -> dict[str, Any]:
+    truth = scored.truth
+    planned = [one for one in scored.taken if not is_aside(one.field)]
+    shown = np.array([len(sight.dividing) if (sight := truth.sights.get(one.key)) else 0 for one in planned], int)
+    at_s = np.array([one.at_s for one in planned] or [0.0])
     span_s = float(at_s[-1] - at_s[0])
-    delays = scored.delays_s
-    states = Counter(answer.state for answer in scored.answers)
+    lasts_s = np.diff(at_s, append=at_s[-1])
+    of_field = Counter(one.field for one in planned)
+    budget_ms = _budget_ms(dose)
     return {
-        "divisions": len(scored.caught) + len(scored.missed),
+        "divisions": len({*scored.caught, *(one.cell for one in scored.missed)}),
         "caught": len(scored.caught),
         "missed": len(scored.missed),
         "false": wrong,
-        "delay_s": round(float(np.median(delays)), 3) if delays else None,
-        "frames": len(taken),
-        "images": sum(one.images for one in taken),
-        "in_window": int(sum(shown)),
-        "mitoses_shown": len({cell for sight in truth.sights.values() for cell in sight.dividing}),
-        "light_ms": round(sum(one.light_ms for one in taken), 3),
+        "delay_s": _median(scored.delays_s),
+        "points": max(of_field.values(), default=0),
+        "frames": len(planned),
+        "images": sum(one.images for one in scored.taken),
+        "aside": len(scored.taken) - len(planned),
+        "in_window": int(shown.sum()),
+        "mitoses_shown": len({cell for one in planned if (s := truth.sights.get(one.key)) for cell in s.dividing}),
+        "at_place": round(float(lasts_s[shown > 0].sum() / span_s), 4) if span_s else None,
+        "killed": truth.killed,
+        "light_ms": round(sum(scored.light_ms.values()), 3),
+        "budget_used": round(max(scored.light_ms.values(), default=0.0) / budget_ms, 4) if budget_ms else None,
         "span_s": round(span_s, 3),
-        "at_place": round(float(lasts_s[np.array(shown) > 0].sum() / span_s), 4) if span_s else None,
-        "commands": dict(states),
+        "commands": dict(Counter(answer.state for answer in scored.answers)),
         "limits": _limits(scored.answers),
     }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(float(np.median(values)), 3) if values else None
+
+
+def _budget_ms(dose: DoseSettings) -> float | None:
+    """Return the light that a field may have, in ms at full power; of two budgets the one that is reached first."""
+    by_time = None if dose.budget_full_power_s is None else 1e3 * dose.budget_full_power_s
+    energy = dose.budget_j_per_cm2 if dose.mw_per_mm2 else None
+    by_energy = None if energy is None or not dose.mw_per_mm2 else energy * 1e4 / dose.mw_per_mm2
+    return min((limit for limit in (by_time, by_energy) if limit is not None), default=None)
 
 
 def _limits(answers: Sequence[Answered]) -> dict[str, int]:

@@ -3,60 +3,109 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from stream.errors import StoreError
 
+FILE = "specimen.jsonl"
+_DAUGHTERS = ("telophase",)
 Point = tuple[float, float]
+Key = tuple[str, int]
+"""A field's name and a frame's number in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mitosis:
     """One true mitosis, in minutes of the specimen: from rounding (``begin``) to two young nuclei (``end``).
 
-    ``split`` is when two daughters can be told apart.
+    ``split`` is when two daughters can be told apart: infinite where that never came, as ``end`` is.
     """
 
     cell: int
     begin_min: float
-    split_min: float
-    end_min: float
+    split_min: float = math.inf
+    end_min: float = math.inf
+    daughters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One time point of a field: its minute, the cells in view, and where (y, x px) each mitosis is, by mother."""
+    """One time point of a field: its minute, the stage that it truly shows, and where the mitoses in view are.
 
-    position: int
+    ``dividing`` holds for each mother the places (x, y) in µm of her, or of her daughters while they are not settled.
+    """
+
+    field: str
     frame: int
     minute: float
-    pixel_um: float
-    cells: frozenset[int]
-    dividing: Mapping[int, Point]
+    x_um: Point
+    y_um: Point
+    dividing: Mapping[int, tuple[Point, ...]]
+
+    def place(self, yx_px: Point, size_px: tuple[int, int]) -> Point:
+        """Return where on the true stage (x, y) a pixel (y, x) of an image of (w, h) lies."""
+        (left, right), (top, bottom) = self.x_um, self.y_um
+        x = left + (yx_px[1] + 0.5) * (right - left) / size_px[0]
+        return x, top + (yx_px[0] + 0.5) * (bottom - top) / size_px[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """All of a run: ``mitoses`` that split during it, and ``sights`` by position and frame number."""
+    """All of a run: ``mitoses`` by mother, ``sights`` by field and frame, deaths by light, the last minute."""
 
-    mitoses: tuple[Mitosis, ...]
-    sights: Mapping[tuple[int, int], Sight]
+    mitoses: Mapping[int, Mitosis]
+    sights: Mapping[Key, Sight]
+    killed: int
+    last_min: float
 
     def seen(self) -> list[Mitosis]:
-        """Return the mitoses whose split could be seen: the cell was in view in its window before and after it."""
+        """Return the mitoses whose split could be seen: in view in its window before the split and after it."""
         before: set[int] = set()
         after: set[int] = set()
-        split = {one.cell: one.split_min for one in self.mitoses}
         for sight in self.sights.values():
             for cell in sight.dividing:
-                if cell in split:
-                    (before if sight.minute < split[cell] else after).add(cell)
-        return [one for one in self.mitoses if one.cell in before and one.cell in after]
+                (before if sight.minute < self.mitoses[cell].split_min else after).add(cell)
+        return [one for cell, one in sorted(self.mitoses.items()) if cell in before and cell in after]
+
+
+@dataclass(slots=True)
+class _Life:
+    """What is gathered while the lines are read."""
+
+    mitoses: dict[int, Mitosis] = field(default_factory=dict)
+    mother: dict[int, int] = field(default_factory=dict)
+    killed: int = 0
+    last_min: float = 0.0
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        self.last_min = max(self.last_min, line["minute"])
+        match line["kind"]:
+            case "present" if line["began_min"] is not None:
+                self.mitoses[line["cell"]] = Mitosis(line["cell"], line["began_min"])
+            case "mitosis":
+                self.mitoses[line["cell"]] = Mitosis(line["cell"], line["minute"])
+            case "divided":
+                self._divided(line)
+            case "settled":
+                self._over(line["mother"], line["minute"])
+            case "dying":
+                self.killed += line["cause"] == "light"
+                self._over(line["cell"], line["minute"])
+
+    def _divided(self, line: Mapping[str, Any]) -> None:
+        cell, minute = line["cell"], line["minute"]
+        known = self.mitoses.get(cell) or Mitosis(cell, line["began_min"] or minute)
+        self.mitoses[cell] = replace(known, split_min=minute, daughters=tuple(line["daughters"]))
+        self.mother.update(dict.fromkeys(line["daughters"], cell))
+
+    def _over(self, cell: int, minute: float) -> None:
+        if cell in self.mitoses:
+            self.mitoses[cell] = replace(self.mitoses[cell], end_min=min(minute, self.mitoses[cell].end_min))
 
 
 def read(run_dir: Path) -> Truth:
@@ -65,49 +114,49 @@ def read(run_dir: Path) -> Truth:
     Raises
     ------
     StoreError
-        There is none.
+        There is none, or it cannot be read.
     """
-    folder = run_dir / "truth" / "TRA"
-    if not (folder / "scenes.log").is_file():
+    found = sorted((run_dir / "truth").rglob(FILE))
+    if not found:
         raise StoreError(f"{run_dir}: the virtual microscope wrote no truth there")
-    sights = {(sight.position, sight.frame): sight for sight in _sights(folder)}
-    return Truth(tuple(_mitoses(folder, sights)), sights)
+    life = _Life()
+    sights: dict[Key, Sight] = {}
+    for path in found:
+        for sight in _sights(_lines(path), life):
+            sights.setdefault((sight.field, sight.frame), sight)
+    return Truth(life.mitoses, sights, life.killed, life.last_min)
 
 
-def _sights(folder: Path) -> Iterator[Sight]:
-    from drivers.virtual.cycle import Phase
-    from drivers.virtual.shapes import COLUMN
-    from drivers.virtual.truth import _unpack
-
-    with (folder / "scenes.log").open("rb") as log:
-        for position, scene in _unpack(log):
-            height, width = scene.shape
-            x = (scene.lobes[:, COLUMN["x"]] - scene.x0_um) / scene.pixel_um
-            y = (scene.lobes[:, COLUMN["y"]] - scene.y0_um) / scene.pixel_um
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            cell, phase = scene.lobes[:, COLUMN["cell"]], scene.lobes[:, COLUMN["phase"]]
-            whose = np.where(phase == Phase.TELOPHASE, scene.lobes[:, COLUMN["mother"]], cell)
-            rounding = (phase >= Phase.PROPHASE) & (phase <= Phase.TELOPHASE) & (whose > 0) & inside
-            places: dict[int, list[Point]] = defaultdict(list)
-            for mother, at_y, at_x in zip(whose[rounding], y[rounding], x[rounding], strict=True):
-                places[int(mother)].append((at_y, at_x))
-            dividing = {mother: _mean(points) for mother, points in places.items()}
-            cells = frozenset(int(one) for one in cell[inside])
-            yield Sight(position, scene.frame, scene.minute, scene.pixel_um, cells, dividing)
+def _sights(lines: Iterable[Mapping[str, Any]], life: _Life) -> Iterator[Sight]:
+    exposures: dict[int, dict[int, list[Point]]] = {}
+    for line in lines:
+        life.take(line)
+        if line["kind"] == "mitotic":
+            exposures[line["exposure"]] = _by_mother(line, life)
+        elif line["kind"] == "frame" and line["exposure"] in exposures:
+            x_um, y_um = tuple(line["x_um"]), tuple(line["y_um"])
+            places = {
+                cell: tuple(p for p in points if x_um[0] <= p[0] < x_um[1] and y_um[0] <= p[1] < y_um[1])
+                for cell, points in exposures[line["exposure"]].items()
+            }
+            seen = {cell: points for cell, points in places.items() if points}
+            yield Sight(line["field"], line["frame"], line["minute"], x_um, y_um, seen)
 
 
-def _mean(points: list[Point]) -> Point:
-    y, x = np.mean(points, axis=0)
-    return float(y), float(x)
+def _by_mother(line: Mapping[str, Any], life: _Life) -> dict[int, list[Point]]:
+    places: dict[int, list[Point]] = defaultdict(list)
+    for cell, x, y, phase in zip(line["cell"], line["x_um"], line["y_um"], line["phase"], strict=True):
+        mother = life.mother.get(cell, 0) if phase in _DAUGHTERS else cell
+        if mother in life.mitoses:
+            places[mother].append((x, y))
+    return places
 
 
-def _mitoses(folder: Path, sights: Mapping[tuple[int, int], Sight]) -> Iterator[Mitosis]:
-    shown: dict[int, list[float]] = defaultdict(list)
-    for sight in sights.values():
-        for cell in sight.dividing:
-            shown[cell].append(sight.minute)
-    for line in (folder / "lineage.jsonl").read_text("utf-8").splitlines():
-        turn = json.loads(line)
-        if turn["kind"] == "divided":
-            minutes = [*shown.get(turn["cell"], []), turn["minute"]]
-            yield Mitosis(turn["cell"], min(minutes), turn["minute"], max(minutes))
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file; a torn last one, as after a crash, is left out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
