@@ -14,7 +14,7 @@ from stream.metrics import APPROVALS_WAITING
 
 WAITS = "waits for approval"
 """The reason in the ack of a command that waits."""
-_NEVER_BY_ALL = ("stop", "pause")
+_NEVER_BY_ALL = ("stop", "pause", "cancel")
 """What only makes things safer waits only where it is named."""
 
 

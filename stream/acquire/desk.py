@@ -296,7 +296,7 @@ class Desk:
         self._stopped = self._stopped or isinstance(command.action, Stop)
         dose.asked(command)
         try:
-            self._hold(command, begun_ns)
+            self._hold(command)
             if _is_urgent(command):
                 self._darken()
             readback = self._driver.apply(command)
@@ -309,16 +309,15 @@ class Desk:
         else:
             self._done(pending, readback, begun_ns)
 
-    def _hold(self, command: Command, begun_ns: int) -> None:
+    def _hold(self, command: Command) -> None:
         """Keep back the light that a sequence will cost."""
         field = self._guard.field_of(command)
         if isinstance(command.action, Acquire) and field is not None:
             sequence = self._guard.outline(command)
             if sequence is not None:
-                self._guard.dose.hold(command, field, sequence, begun_ns)
+                self._guard.dose.hold(command, field, sequence)
 
     def _not_done(self, pending: Pending, state: AckState, error: CytoloopError) -> None:
-        self._guard.dose.release(pending.command)
         if isinstance(pending.command.action, Stop):
             self._stopped = False
         self._finish(pending, state, str(error))
@@ -388,6 +387,7 @@ class Desk:
             if self._open.pop(pending.command.command_id, None) is None:
                 return  # answered already: a command has exactly one final state
         COMMANDS.labels(pending.command.action.kind, ack.state.value).inc()
+        self._guard.dose.ended(ack.command_id, ack.state is AckState.APPLIED, self._clock())
         try:
             self._ledger.transition(ack)
         except StoreError as error:

@@ -17,12 +17,13 @@ from stream.acquire.outline import Outline
 from stream.command import Action, Command, SetExposure, SetInterval, SetLight, Stimulate
 from stream.config import DoseSettings
 from stream.facts.rig import Dose
-from stream.frame import Frame, plan_field
+from stream.frame import Frame, parse_field, plan_field
 
 RESERVE_FRAMES = 2
 """Frames that may still come while the light is being closed: their light is kept back."""
 RESERVE_OPEN_MS = 1_000.0
 """The same for a shutter that stays open between frames."""
+_PATIENCE_NS = 10_000_000_000
 _J_PER_CM2 = 1e-4
 """One µJ/mm² in J/cm²."""
 
@@ -69,6 +70,16 @@ class Caps:
 
 
 @dataclass(slots=True)
+class _Held:
+    """Light that is promised to a sequence; ``until_ns`` is when it must be over, once it has begun."""
+
+    field: str
+    left_ms: float
+    duration_ms: float
+    until_ns: int | None = None
+
+
+@dataclass(slots=True)
 class _Field:
     spent_ms: float
     level: Level = Level.FREE
@@ -106,9 +117,10 @@ class DoseLedger:
         self._asked: dict[str, SetLight | None] = {}
         self._fading: tuple[str, float | None] | None = None
         self._stays_open = stays_open
-        self._last: Frame | None = None
+        self._field = ""
+        self._since_ns: int | None = None
         self._burnt_ms = 0.0
-        self._held: dict[str, tuple[str, float, int]] = {}
+        self._held: dict[str, _Held] = {}
         self.caps: Caps | None = None
 
     @property
@@ -142,7 +154,7 @@ class DoseLedger:
         with self._lock:
             if command.command_id not in self._asked:
                 return
-            shown, before = self._asked.pop(command.command_id) is None, self.power
+            shown, before = self._asked.pop(command.command_id) is None, self._brighter()
             if values is None:
                 self._on, self._known = True, False
                 return
@@ -174,7 +186,10 @@ class DoseLedger:
             place.exposure_ms, place.seen = frame.exposure_ms, True
             added_ms = max(place.frame_ms - self._burnt_ms, 0.0)
             place.spent_ms += added_ms
-            self._last, self._burnt_ms = frame, 0.0
+            self._pay(frame, added_ms)
+            self._field, self._burnt_ms = plan_field(frame.field), 0.0
+            if self._since_ns is not None:
+                self._since_ns = frame.stamps.t_pop_ns
             return Lit(power, added_ms - exposed_ms, self._reached(place))
 
     def stimulated(self, field: str, duration_ms: float) -> float:
@@ -184,23 +199,28 @@ class DoseLedger:
             self._fields.setdefault(field, _Field(0.0)).spent_ms += cost_ms
         return cost_ms
 
+    def opened(self, now_ns: int) -> None:
+        """The shutter may have been opened: where it stays open, light counts from now on."""
+        with self._lock:
+            if self._since_ns is None:
+                self._since_ns = now_ns
+
     def burns(self, now_ns: int, *, closing: bool = False) -> Burnt | None:
         """Count an open shutter while no frame comes; None where it is closed between frames.
 
         ``closing``: it has been closed now, or no frame will follow.
         """
         with self._lock:
-            last = self._last
+            since_ns, place = self._since_ns, self._fields.get(self._field)
             if closing:
-                self._last = None
-            if last is None or not self._stays_open:
+                self._since_ns = None
+            if since_ns is None or place is None or not self._stays_open:
                 return None
-            since_ms = max((now_ns - last.stamps.t_pop_ns) / 1e6, 0.0) * _counted(self._brighter())
-            cost_ms = max(since_ms - self._burnt_ms, 0.0)
+            lit_ms = max((now_ns - since_ns) / 1e6, 0.0) * _counted(self._brighter())
+            cost_ms = max(lit_ms - self._burnt_ms, 0.0)
             self._burnt_ms = 0.0 if closing else self._burnt_ms + cost_ms
-            place = self._fields[plan_field(last.field)]
             place.spent_ms += cost_ms
-            return Burnt(plan_field(last.field), cost_ms, self._reached(place), place.exposure_ms)
+            return Burnt(self._field, cost_ms, self._reached(place), place.exposure_ms)
 
     # ---- what that refuses -----------------------------------------------------------------------------------------
 
@@ -232,18 +252,20 @@ class DoseLedger:
                 return f"it would light {field} for {_said(cost_ms)}; of the budget {_said(left_ms)} are left"
             return None
 
-    def hold(self, command: Command, field: str, sequence: Outline, now_ns: int) -> None:
-        """Keep back what a sequence will cost until it must be over, so that a second one cannot spend it too."""
-        power = self.power
-        cost_ms = sequence.light_ms * _counted(power)
-        until_ns = now_ns + round(2e6 * sequence.duration_ms) + 10_000_000_000
+    def hold(self, command: Command, field: str, sequence: Outline) -> None:
+        """Keep back what a sequence will cost until its frames have cost it, so that no second one can spend it too."""
         with self._lock:
-            self._held[command.command_id] = (field, cost_ms, until_ns)
+            cost_ms = sequence.light_ms * _counted(self.power)
+            self._held[command.command_id] = _Held(field, cost_ms, sequence.duration_ms)
 
-    def release(self, command: Command) -> None:
-        """A sequence was not taken."""
+    def ended(self, command_id: str, applied: bool, now_ns: int) -> None:
+        """A sequence was not taken after all, or its frames have begun to come."""
         with self._lock:
-            self._held.pop(command.command_id, None)
+            held = self._held.get(command_id)
+            if held is not None and applied:
+                held.until_ns = now_ns + round(2e6 * held.duration_ms) + _PATIENCE_NS
+            elif held is not None:
+                del self._held[command_id]
 
     def tempered(self, action: Action) -> Action:
         """Return an action of the way back to the plan as the rig's own sparing allows it."""
@@ -287,11 +309,9 @@ class DoseLedger:
         return _most(self._fading[1], self.power) if self._fading else self.power
 
     def _between_ms(self, frame: Frame) -> float:
-        last = self._last
-        if not self._stays_open or last is None or (last.session, last.epoch) != (frame.session, frame.epoch):
+        if not self._stays_open or self._since_ns is None:
             return 0.0
-        since_ms = (frame.stamps.t_pop_ns - last.stamps.t_pop_ns) / 1e6
-        return max(since_ms - frame.exposure_ms, 0.0)
+        return max((frame.stamps.t_pop_ns - self._since_ns) / 1e6 - frame.exposure_ms, 0.0)
 
     def _reached(self, place: _Field) -> Level | None:
         reached = Level.FREE
@@ -303,6 +323,15 @@ class DoseLedger:
             return None
         place.level = reached
         return reached
+
+    def _pay(self, frame: Frame, cost_ms: float) -> None:
+        """Take what a frame beside the plan has cost from what was promised to its sequence."""
+        named = parse_field(frame.field) if self._held else None
+        held = self._held.get(named.aside) if named is not None else None
+        if named is not None and held is not None:
+            held.left_ms -= cost_ms
+            if held.left_ms <= 0:
+                del self._held[named.aside]
 
     def _reserve_ms(self, place: _Field) -> float:
         """Return what closing the light may still cost."""
@@ -346,9 +375,11 @@ class DoseLedger:
 
     def _left_ms(self, field: str, now_ns: int) -> float:
         """Return what a field may still have, less what is promised and what closing the light may cost."""
-        self._held = {name: held for name, held in self._held.items() if held[2] > now_ns}
+        over = [name for name, held in self._held.items() if held.until_ns is not None and held.until_ns <= now_ns]
+        for name in over:
+            del self._held[name]
         place = self._fields.get(field, _Field(0.0))
-        promised_ms = sum(cost_ms for name, cost_ms, _ in self._held.values() if name == field)
+        promised_ms = sum(held.left_ms for held in self._held.values() if held.field == field)
         return self._levels_ms[Level.SPENT] - place.spent_ms - promised_ms - self._reserve_ms(place) - place.frame_ms
 
     def _told(self, place: _Field) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from stream.errors import Refused
 from stream.frame import field_name, plan_field
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
-_ALWAYS = ("stop", "pause", "resume")
+_ALWAYS = ("stop", "pause", "resume", "cancel")
 OURS = ("operator", "rig")
 """Origins that need no leave; every other one is feedback."""
 

@@ -19,11 +19,11 @@ from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
-from stream.command import Ack, Action, Cause, Command, Decision, Pause, SetLight, Stimulate, Stop, Target
+from stream.command import Ack, Action, Cause, Command, Decision, Pause, Resume, SetLight, Stimulate, Stop, Target
 from stream.config import Configuration
 from stream.errors import DriverError
 from stream.facts.rig import RigFacts
-from stream.frame import Ended, Frame, Gap
+from stream.frame import Ended, Frame, Gap, plan_field
 from stream.metrics import DISCONTINUITIES, FRAMES_LOST, FRAMES_RECEIVED, MESSAGES_REFUSED, QUEUE_DEPTH
 from stream.stages import Driver, Readback
 from stream.wire.codec import encode_fact, encode_frame, encode_gap
@@ -119,6 +119,7 @@ class Rig:
                 )
             plan = plan.model_copy(update={"light_power": 0.0})
             self._dose.dark()
+        self._dose.opened(now_ns())
         return self._beginning.begin(plan)
 
     def run(self, stop: threading.Event) -> str:
@@ -174,7 +175,7 @@ class Rig:
         self._popped_ns[frame.field] = frame.stamps.t_pop_ns
         if lit.reached is not None:
             measured_ms = (frame.stamps.t_pop_ns - before_ns) / 1e6
-            self._spending.reached(frame.field, lit.reached, frame.exposure_ms, measured_ms)
+            self._spending.reached(plan_field(frame.field), lit.reached, frame.exposure_ms, measured_ms)
 
     def _burn(self, *, closing: bool = False) -> None:
         """Count a shutter that stays open though no frame comes."""
@@ -253,6 +254,8 @@ class Rig:
         dark = isinstance(action, Pause | Stop) or (isinstance(action, SetLight) and action.on is False)
         if dark:
             self._burn(closing=True)
+        elif isinstance(action, Resume | SetLight) and self._dose.on:
+            self._dose.opened(now_ns())
         self._lost.settled(command, True, now_ns())
 
     def _note_applied(self, command: Command, ack: Ack) -> None:

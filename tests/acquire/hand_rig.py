@@ -23,7 +23,7 @@ from stream.clock import FakeClock, wall_ns
 from stream.config import CameraSettings, Configuration, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
-from stream.frame import Ended, Frame, Gap, Stamps
+from stream.frame import Ended, Frame, Gap, Stamps, field_name, plan_field
 from stream.stages import Readback
 
 CAMERA = "cam"
@@ -92,7 +92,7 @@ class HandDriver:
             raise fault
         with self._lock:
             self._burn()
-            values = self._do(action)
+            values = self._do(action, command.command_id)
             self.applied.append(command.command_id)
             takes_frame = not isinstance(action, c.Pause | c.Stop)
             if takes_frame:
@@ -120,7 +120,7 @@ class HandDriver:
             self._frames.append(frame)
             return frame
 
-    def _do(self, action: c.Action) -> Mapping[str, Any]:
+    def _do(self, action: c.Action, command_id: str) -> Mapping[str, Any]:  # noqa: PLR0911  a table of what it can
         match action:
             case c.SetExposure():
                 self.exposure_ms = action.exposure_ms
@@ -141,7 +141,7 @@ class HandDriver:
                 self._move(*action.target_um, None)
                 return {"stage_um": self.stage_um}
             case c.Acquire():
-                self._sequence(action)
+                self._sequence(action, command_id)
                 return {"frames": 1}
             case c.Stimulate():
                 self._light(action.duration_ms)
@@ -157,7 +157,7 @@ class HandDriver:
                 return {"stopped": True}
         raise Refused(f"this rig knows no {action.kind}")
 
-    def _sequence(self, action: c.Acquire) -> None:
+    def _sequence(self, action: c.Acquire, command_id: str) -> None:
         home = self.stage_um
         base = (*(action.at_um or home[:2]), home[2])
         stack = action.sequence.z_plan
@@ -166,10 +166,11 @@ class HandDriver:
                 raise DriverError("an event that is no image came through the guard")
             z = event.z_pos or 0.0
             self._move(base[0], base[1], base[2] + z if stack is None or stack.is_relative else z)
-            self._frames.append(self._take(self.exposure_ms if event.exposure is None else event.exposure))
+            exposure_ms = self.exposure_ms if event.exposure is None else event.exposure
+            self._frames.append(self._take(exposure_ms, aside=command_id))
         self._move(*home)
 
-    def _take(self, exposure_ms: float) -> Frame:
+    def _take(self, exposure_ms: float, aside: str = "") -> Frame:
         self.exposures_ms.append(exposure_ms)
         self._burn()
         if not self.stays_open:
@@ -178,8 +179,8 @@ class HandDriver:
         stamps = Stamps(t_pop_ns=self.clock(), wall_ns=wall_ns())
         self._seq += 1
         return Frame(
-            "r", CAMERA, "s", 0, self._seq - 1, f"{CAMERA}:p0", self._seq - 1, np.zeros((5, 5), np.uint8),
-            stage_um=self.stage_um, exposure_ms=exposure_ms, stamps=stamps, commands=shown,
+            "r", CAMERA, "s", 0, self._seq - 1, field_name(CAMERA, 0, aside=aside), self._seq - 1,
+            np.zeros((5, 5), np.uint8), stage_um=self.stage_um, exposure_ms=exposure_ms, stamps=stamps, commands=shown,
         )  # fmt: skip
 
     def _move(self, x_um: float | None, y_um: float | None, z_um: float | None) -> None:
@@ -220,6 +221,7 @@ class Table:
             self.driver, self.guard, BasePlan(self.config.plan), self.facts, self._answer,
             first_frame_timeout_s=60.0, on_applied=self._applied, clock=self.clock,
         )  # fmt: skip
+        self.dose.opened(self.clock())
         self.desk.start()
 
     def ask(self, command_id: str, action: c.Action, **more: Any) -> None:
@@ -253,7 +255,7 @@ class Table:
         lit = self.dose.took(frame)
         self.facts.frame(frame, lit.power, lit.between_ms)
         if lit.reached is not None:
-            self.spending.reached(frame.field, lit.reached, frame.exposure_ms, 100.0)
+            self.spending.reached(plan_field(frame.field), lit.reached, frame.exposure_ms, 100.0)
         self.desk.took(frame)
 
     def wait(self, ms: float) -> None:
@@ -294,9 +296,12 @@ class Table:
             self.dose.stimulated(name, action.duration_ms)
         if isinstance(action, c.Pause | c.Stop) or (isinstance(action, c.SetLight) and action.on is False):
             self.dose.burns(self.clock(), closing=True)
+        elif isinstance(action, c.Resume | c.SetLight) and self.dose.on:
+            self.dose.opened(self.clock())
 
-    def _order(self, action: c.Action, command_id: str, reason: str) -> None:
-        self.ask(command_id, action, cause=c.Cause(event_id=reason, origin="rig"), priority=1000)
+    def _order(self, action: c.Action, command_id: str, reason: str, target: c.Target | None = None) -> None:
+        cause = c.Cause(event_id=reason, origin="rig")
+        self.ask(command_id, action, cause=cause, priority=1000, target=target or c.Target())
 
     def _tell(self, fact: str, data: Mapping[str, Any]) -> None:
         self.told.append((fact, data))
