@@ -13,7 +13,7 @@ Kind = Literal["division", "mitosis", "death", "exit", "frame"]
 Status = Literal["provisional", "confirmed", "retracted"]
 KINDS: tuple[Kind, ...] = ("division", "mitosis", "death", "exit")
 TICK: Kind = "frame"
-"""Not an event but the clock of policies that ask for one: a frame of a field was decided. It is never recorded or sent."""
+"""No event but the clock of policies that ask for one: a frame of a field was decided. It is never recorded or sent."""
 STATUSES: tuple[Status, ...] = ("provisional", "confirmed", "retracted")
 SCHEMA = 1
 Point = tuple[float, float]
@@ -52,6 +52,8 @@ class Context:
         Since the cell was first seen, by the run's time.
     cells_yx_px
         Where the daughters, or the cell, are in the frame after which this was said; those not seen are left out.
+    places_um
+        On a frame: where (x, y) each track that it shows is, with its id, in µm of the stage.
     exposed_ms
         Exposure that the field has had in the frames that the analysis saw.
     """
@@ -64,6 +66,7 @@ class Context:
     generation: int = 0
     age_s: float = math.nan
     cells_yx_px: tuple[Point, ...] = ()
+    places_um: tuple[tuple[int, Point], ...] = ()
     exposed_ms: float = 0.0
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.analyse.chain import Decision
-from stream.cells import STATES
-from stream.event import TICK, Context, Event, event_id
+from stream.cells import STATES, Cells
+from stream.event import TICK, Context, Event, Point, event_id
 from stream.frame import Frame
 
 _LIKELY = 0.5
 _DIVIDING = [STATES.index("mitosis"), STATES.index("newborn")]
 _SURELY_DIVIDING = 0.95
-"""Of the words for "before the split" and "after it" together: condensed chromatin gets some of both. On virtual nuclei at
-14 minutes a frame 8 of 10 views of a cell in mitosis are above, and of 1,000 views of other cells about 15."""
+"""Of the words for "before the split" and "after it" together: condensed chromatin gets some of both. On virtual nuclei
+8 of 10 views of a cell in mitosis are above, and about 1 in 100 of other cells, dying ones among them."""
 
 
 @dataclass(slots=True)
@@ -101,6 +101,7 @@ class Contexts:
                 states=_highest(cells.state_prob),
                 in_state=_in_state(cells.state_prob),
                 dividing=_dividing(cells.state_prob),
+                places_um=_places_um(cells, frame),
                 exposed_ms=self._families[frame.field].exposed_ms,
             ),
         )
@@ -110,6 +111,11 @@ def _rows(labels: NDArray[np.int32], wanted: tuple[int, ...]) -> list[int]:
     """Return the rows of those tracks that are seen in this frame; labels are track ids, sorted."""
     at = np.searchsorted(labels, wanted)
     return [int(i) for i, track_id in zip(at, wanted, strict=True) if i < len(labels) and labels[i] == track_id]
+
+
+def _places_um(cells: Cells, frame: Frame) -> tuple[tuple[int, Point], ...]:
+    places = frame.to_stage_um(cells.centroid_px).tolist()
+    return tuple((track_id, (x, y)) for track_id, (x, y) in zip(cells.label.tolist(), places, strict=True))
 
 
 def _area_mm2(frame: Frame) -> float:

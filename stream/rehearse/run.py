@@ -109,7 +109,7 @@ def _folder(out: Path, name: str) -> Path:
 
 _SUMMED = (
     "divisions", "caught", "missed", "false", "frames", "images", "aside", "in_window", "light_ms", "span_s",
-    "mitoses_shown", "killed",
+    "mitoses_shown", "killed", "stimulated", "stimulated_daughters",
 )  # fmt: skip
 
 
@@ -117,9 +117,10 @@ def _sum(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Add up the seeds of one arm; delays and times at the right place are medians and means over them."""
     summed: dict[str, Any] = {name: round(sum(one[name] for one in figures), 3) for name in _SUMMED}
     delays = [one["delay_s"] for one in figures if one["delay_s"] is not None]
-    places = [one["at_place"] for one in figures if one["at_place"] is not None]
     summed["delay_s"] = float(median(delays)) if delays else None
-    summed["at_place"] = round(fmean(places), 4) if places else None
+    for name in ("at_place", "kept"):
+        known = [one[name] for one in figures if one[name] is not None]
+        summed[name] = round(fmean(known), 4) if known else None
     budgets = [one["budget_used"] for one in figures if one["budget_used"] is not None]
     summed["budget_used"] = max(budgets) if budgets else None
     for name in ("commands", "limits"):

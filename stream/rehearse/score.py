@@ -236,6 +236,9 @@ def _figures(scored: Scored, wrong: int, dose: DoseSettings) -> dict[str, Any]:
         "in_window": int(shown.sum()),
         "mitoses_shown": len({cell for one in planned if (s := truth.sights.get(one.key)) for cell in s.dividing}),
         "at_place": round(float(lasts_s[shown > 0].sum() / span_s), 4) if span_s else None,
+        "kept": _kept(scored),
+        "stimulated": len(truth.stimulated),
+        "stimulated_daughters": len({*truth.stimulated} & _daughters(scored)),
         "killed": truth.killed,
         "light_ms": round(sum(scored.light_ms.values()), 3),
         "budget_used": round(max(scored.light_ms.values(), default=0.0) / budget_ms, 4) if budget_ms else None,
@@ -243,6 +246,21 @@ def _figures(scored: Scored, wrong: int, dose: DoseSettings) -> dict[str, Any]:
         "commands": dict(Counter(answer.state for answer in scored.answers)),
         "limits": _limits(scored.answers),
     }
+
+
+def _kept(scored: Scored) -> float | None:
+    """Return for which share of the time after it the daughters of the first division that was told were in view."""
+    told = [(at_s, cell) for cell, at_s in scored.caught.items() if not math.isnan(at_s)]
+    if not told:
+        return None
+    mitosis = scored.truth.mitoses[min(told)[1]]
+    share = scored.truth.in_view(mitosis.daughters, mitosis.split_min)
+    return None if share is None else round(share, 4)
+
+
+def _daughters(scored: Scored) -> set[int]:
+    """Return the daughters of all divisions that were told."""
+    return {daughter for cell in scored.caught for daughter in scored.truth.mitoses[cell].daughters}
 
 
 def _median(values: Sequence[float]) -> float | None:

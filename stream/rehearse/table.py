@@ -26,12 +26,34 @@ def in_words(result: Mapping[str, Any]) -> str:
             head,
             *rows,
             "",
+            *_extras(result["arms"]),
             *(["limits hit by the policies:", *limits] if limits else ["no limit was hit"]),
             f"frames inside mitosis windows: {_number(compared['in_window_ratio'])} times those of a steady plan with "
             f"{_number(compared['dose_ratio'])} times its light",
             f"picture: {result['picture']}",
         ]
     )
+
+
+def _extras(arms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say what only some policies are about, for each arm where it is not nothing everywhere."""
+    said = []
+    if any(row["kept"] is not None for row in arms.values()):
+        said.append("daughters of the first division told, in view: " + _each(arms, "kept", "{:.0%}"))
+    if any(row["killed"] for row in arms.values()):
+        said.append("cells killed by light: " + _each(arms, "killed", "{}"))
+    if arms["policy"]["stimulated"]:
+        said.append(
+            f"cells stimulated: {arms['policy']['stimulated']}, of them daughters of a division that was told: "
+            f"{arms['policy']['stimulated_daughters']}"
+        )
+    if arms["policy"]["budget_used"] is not None:
+        said.append("of a field's light budget at most: " + _each(arms, "budget_used", "{:.0%}"))
+    return said
+
+
+def _each(arms: Mapping[str, Mapping[str, Any]], key: str, form: str) -> str:
+    return ", ".join(f"{form.format(row[key]) if row[key] is not None else '–'} {_NAMES[n]}" for n, row in arms.items())
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,49 @@ class Sight:
         x = left + (yx_px[1] + 0.5) * (right - left) / size_px[0]
         return x, top + (yx_px[0] + 0.5) * (bottom - top) / size_px[1]
 
+    def shows(self, place_um: Point) -> bool:
+        """Whether a place (x, y) of the stage is in view."""
+        x, y = place_um
+        return self.x_um[0] <= x < self.x_um[1] and self.y_um[0] <= y < self.y_um[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where (x, y) in µm all cells of the specimen were at a minute."""
+
+    minute: float
+    places: Mapping[int, Point]
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """All of a run: ``mitoses`` by mother, ``sights`` by field and frame, deaths by light, the last minute."""
+    """All of a run.
+
+    ``mitoses`` by mother, ``sights`` by field and frame, ``killed``: deaths by light, ``stimulated``: cells that the
+    modulator lit.
+    """
 
     mitoses: Mapping[int, Mitosis]
     sights: Mapping[Key, Sight]
+    moments: Sequence[Moment]
     killed: int
-    last_min: float
+    stimulated: Sequence[int]
+
+    def in_view(self, cells: Sequence[int], since_min: float) -> float | None:
+        """Return for which share of a time cells were in view, in the newest frame of any field; None: no time.
+
+        Cells that are gone, or have divided, do not count any more.
+        """
+        by_field: dict[str, list[Sight]] = defaultdict(list)
+        for sight in sorted(self.sights.values(), key=lambda one: one.minute):
+            by_field[sight.field].append(sight)
+        shares = []
+        for moment in self.moments:
+            there = [moment.places[cell] for cell in cells if cell in moment.places]
+            newest = [sights[at - 1] for sights in by_field.values() if (at := _until(sights, moment.minute))]
+            if there and newest and moment.minute >= since_min:
+                shares.append(sum(any(one.shows(place) for one in newest) for place in there) / len(there))
+        return sum(shares) / len(shares) if shares else None
 
     def seen(self) -> list[Mitosis]:
         """Return the mitoses whose split could be seen: in view in its window before the split and after it."""
@@ -73,17 +108,22 @@ class Truth:
         return [one for cell, one in sorted(self.mitoses.items()) if cell in before and cell in after]
 
 
+def _until(sights: Sequence[Sight], minute: float) -> int:
+    """Return how many of these, sorted by time, were taken by then."""
+    return bisect_right(sights, minute, key=lambda one: one.minute)
+
+
 @dataclass(slots=True)
 class _Life:
     """What is gathered while the lines are read."""
 
     mitoses: dict[int, Mitosis] = field(default_factory=dict)
     mother: dict[int, int] = field(default_factory=dict)
+    moments: list[Moment] = field(default_factory=list)
     killed: int = 0
-    last_min: float = 0.0
+    stimulated: list[int] = field(default_factory=list)
 
     def take(self, line: Mapping[str, Any]) -> None:
-        self.last_min = max(self.last_min, line["minute"])
         match line["kind"]:
             case "present" if line["began_min"] is not None:
                 self.mitoses[line["cell"]] = Mitosis(line["cell"], line["began_min"])
@@ -96,6 +136,11 @@ class _Life:
             case "dying":
                 self.killed += line["cause"] == "light"
                 self._over(line["cell"], line["minute"])
+            case "stimulated":
+                self.stimulated.append(line["cell"])
+            case "cells":
+                columns = zip(line["cell"], line["x_um"], line["y_um"], strict=True)
+                self.moments.append(Moment(line["minute"], {cell: (x, y) for cell, x, y in columns}))
 
     def _divided(self, line: Mapping[str, Any]) -> None:
         cell, minute = line["cell"], line["minute"]
@@ -124,7 +169,7 @@ def read(run_dir: Path) -> Truth:
     for path in found:
         for sight in _sights(_lines(path), life):
             sights.setdefault((sight.field, sight.frame), sight)
-    return Truth(life.mitoses, sights, life.killed, life.last_min)
+    return Truth(life.mitoses, sights, life.moments, life.killed, life.stimulated)
 
 
 def _sights(lines: Iterable[Mapping[str, Any]], life: _Life) -> Iterator[Sight]:
