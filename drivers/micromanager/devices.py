@@ -140,7 +140,9 @@ class Light:
 
     def describe(self) -> dict[str, Any]:
         """Name the devices."""
-        return {"shutter": str(self._core.getShutterDevice()), "auto": self._auto, "power": str(self._power or "")}
+        label = str(self._core.getShutterDevice())
+        is_open = bool(self._core.getShutterOpen()) if label else None
+        return {"shutter": label, "auto": self._auto, "open": is_open, "power": str(self._power or "")}
 
 
 class Channels:

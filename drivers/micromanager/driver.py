@@ -107,7 +107,9 @@ class MicroManagerDriver(Generic[Options]):
         self._producer = Producer(Identity(run, self._camera, session), first_epoch, self._outbox, self._taken)
 
     def look(self, settings: CameraSettings) -> Mapping[str, Any]:
-        """Load the devices, describe them and let them go; the properties that a run would set are only looked for.
+        """Load the devices, describe them and let them go as they are, the light too.
+
+        The properties that a run would set are only looked for.
 
         Raises
         ------
@@ -122,6 +124,9 @@ class MicroManagerDriver(Generic[Options]):
             self._owner.ask(lambda: rig.require(*map(property_name, asked)), _STOP_S)
             return self.describe()
         finally:
+            seen, self._rig = self._rig, None
+            if seen is not None:
+                self._owner.ask(lambda: unload(seen.core), _STOP_S)
             self.stop()
 
     def describe(self) -> Mapping[str, Any]:

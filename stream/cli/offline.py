@@ -44,11 +44,17 @@ def doctor(
     config: Annotated[Path | None, typer.Argument(help="Check this configuration without moving anything.")] = None,
     json: Json = False,
 ) -> None:
-    """What is installed, what would run, and what is missing; exits non-zero when something is broken."""
+    """What is installed, what would run, what feedback may touch, and what is missing. Moves and exposes nothing.
+
+    The devices are loaded, asked, and let go as they were. Exits non-zero when something would stop the run; warnings
+    do not. Light is counted for the field that gets most of it, in seconds at full power, and in
+    J/cm² where it is calibrated.
+    """
     from stream.doctor import examine
+    from stream.doctor.words import in_words
 
     screen = Screen(json)
     found = examine(config)
-    screen.result(found)
+    screen.result(found, in_words)
     if found["problems"]:
         raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""Says what is installed, what a configuration would run, and what is missing, without moving or exposing anything."""
+"""Says what is installed, what a configuration would run, and what is missing, without moving or exposing anything.
+
+A *problem* would stop the run or make it useless; a *warning* would not, but a person with a live sample wants to know.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any
 
 from stream import plugins
 from stream.config import Configuration, load
+from stream.doctor import advice, permissions, policies, schedule
 from stream.errors import CytoloopError
 from stream.facts.run_folder import versions
+from stream.stages import Looks
 
 _EXTRAS = {
     "cpu": ("numba", "cv2", "scipy", "tifffile", "zarr", "ctc_metrics", "matplotlib"),
@@ -24,8 +29,16 @@ _EXTRAS = {
 
 
 def examine(path: Path | None) -> dict[str, Any]:
-    """Return what was found, with ``problems`` as sentences that say what to do (empty: all is well)."""
-    problems = shadowed()
+    """Return what was found.
+
+    Returns
+    -------
+    dict
+        ``versions``, ``extras``; with a configuration ``camera``, ``plan``, ``limits``, ``dose``, ``feedback`` (by kind
+        of command: see :mod:`stream.doctor.permissions`), ``policies``, ``chain``; ``problems`` and ``warnings`` are
+        sentences that say what to do (both empty: all is well).
+    """
+    problems, warnings = shadowed(), list[str]()
     found: dict[str, Any] = {"versions": versions(), "extras": _extras()}
     if path is not None:
         try:
@@ -33,13 +46,13 @@ def examine(path: Path | None) -> dict[str, Any]:
         except CytoloopError as error:
             problems.append(str(error))
         else:
-            found |= _configured(config, path.parent.resolve(), problems)
-    return {**found, "problems": problems}
+            found |= _configured(config, path.parent.resolve(), problems, warnings)
+    return {**found, "warnings": warnings, "problems": problems}
 
 
 def shadowed() -> list[str]:
     """Return a sentence for each of our packages that Python would take from somewhere else."""
-    home = Path(__file__).parents[1]
+    home = Path(__file__).parents[2]
     sentences: list[str] = []
     for name in ("stream", "drivers", "models"):
         spec = importlib.util.find_spec(name)
@@ -60,7 +73,7 @@ def _extras() -> dict[str, str]:
     return said
 
 
-def _configured(config: Configuration, base: Path, problems: list[str]) -> dict[str, Any]:
+def _configured(config: Configuration, base: Path, problems: list[str], warnings: list[str]) -> dict[str, Any]:
     def attempt(what: Callable[[], Any]) -> Any:
         try:
             return what()
@@ -68,18 +81,28 @@ def _configured(config: Configuration, base: Path, problems: list[str]) -> dict[
             problems.append(str(error))
             return f"problem: {error}"
 
+    camera = attempt(lambda: look(config, base))
+    known: Mapping[str, Any] | None = camera if isinstance(camera, Mapping) else None
+    told = [attempt(partial(policies.describe, spec, base)) for spec in config.feedback.policies]
+    table = permissions.table(config, known)
+    problems += advice.problems(config, known)
+    warnings += advice.warnings(config, known, table, [one for one in told if isinstance(one, dict)])
     return {
-        "camera": attempt(lambda: _camera(config, base)),
+        "camera": camera,
+        "plan": schedule.describe(config),
+        "limits": config.limits.model_dump(exclude={"allow"}, exclude_none=True),
+        "dose": schedule.dose(config),
+        "feedback": table,
+        "policies": told,
         "chain": attempt(lambda: _chain(config, base)),
-        "policies": [attempt(partial(_policy, spec, base)) for spec in config.feedback.policies],
-        "feedback may": list(config.limits.allow) if config.limits.allow is not None else "send every command",
-        "limits": config.limits.model_dump(exclude={"allow"}),
-        "light dose": "calibrated" if config.dose.mw_per_mm2 else "unit not calibrated: set [dose] mw_per_mm2",
     }
 
 
-def _camera(config: Configuration, base: Path) -> Mapping[str, Any]:
+def look(config: Configuration, base: Path) -> Mapping[str, Any]:
+    """Return what the driver says of its devices; nothing is moved, exposed or set. Raises ConfigError, DriverError."""
     driver = plugins.load("drivers", config.camera.driver, base)()
+    if isinstance(driver, Looks):
+        return dict(driver.look(config.camera))
     try:
         driver.open(config.camera, run="doctor", session="doctor")
         return dict(driver.describe())
@@ -95,10 +118,3 @@ def _chain(config: Configuration, base: Path) -> dict[str, str]:
     return {
         name: type(part).__name__ for name, part in zip(("denoise", "segment", "track", "divide"), parts, strict=True)
     }
-
-
-def _policy(spec: str, base: Path) -> str:
-    from stream.feedback.load import load_policy
-
-    name, policy = load_policy(spec, base)
-    return f"{name} ({type(policy).__name__})"

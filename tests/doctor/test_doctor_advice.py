@@ -1,0 +1,216 @@
+"""What the doctor says of a configuration: what would stop it, what is missing, what feedback may."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream.config import Configuration, parse
+from stream.doctor import advice, permissions, schedule
+from stream.doctor.policies import describe
+from stream.doctor.words import in_words
+
+CAMERA: dict[str, Any] = {
+    "commands": ("set_exposure", "move_stage", "recentre", "set_channel", "set_light", "set_interval", "pause", "stop"),
+    "refused": {"set_binning": "the camera cannot bin"},
+    "stages": {"xy": "XY", "z": "Z"},
+    "light": {"shutter": "S", "power": ""},
+    "channels": ("DAPI", "FITC"),
+    "interval": {"mda": "kept by the driver", "stream": "the camera's own: no interval_property is named"},
+    "pixel_calibrated": True,
+}
+SAFE: dict[str, Any] = {
+    "plan": {"mode": "mda", "interval_ms": 500.0},
+    "limits": {"x_um": [-10, 10], "y_um": [-10, 10], "z_um": [-1, 1]},
+    "dose": {"mw_per_mm2": 10.0, "budget_j_per_cm2": 5.0},
+}
+OPEN = "counted as open between frames too"
+DARK = {"budget_j_per_cm2": None, "budget_full_power_s": 50}
+
+
+def config(**tables: dict[str, Any]) -> Configuration:
+    data = {name: {**SAFE.get(name, {}), **tables.get(name, {})} for name in {*SAFE, *tables}}
+    return parse(Configuration, data, "test")
+
+
+def warnings(settings: Configuration, sends: Any = (), camera: Any = CAMERA) -> list[str]:
+    policy = {"name": "p", "rules": [], "sends": sends}
+    return advice.warnings(settings, camera, permissions.table(settings, camera), [policy])
+
+
+def test_a_safe_configuration_has_no_warnings() -> None:
+    assert warnings(config()) == []
+    assert advice.problems(config(), CAMERA) == []
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"limits": {"x_um": None}}, r"feedback may move the stage .* \[limits\] has no x_um"),
+        ({"limits": {"z_um": None}}, r"\[limits\] has no z_um"),
+        ({"plan": {"positions_um": [[50, 0, 0]]}}, r"position 0 .* lies outside \[limits\] x_um"),
+        ({"plan": {"positions_um": [[5, 5, 0]]}, "limits": {"forbidden_um": [[4, 6, 4, 6]]}}, "lies in a zone"),
+        ({"dose": {"mw_per_mm2": None, "budget_j_per_cm2": None}}, "the light dose has no unit"),
+        ({"dose": {"budget_j_per_cm2": None}}, "no light budget"),
+        ({"plan": {"frames": 1000, "exposure_ms": 100}, "dose": DARK}, "costs 2 times .* 250 s"),
+        ({"plan": {"interval_ms": 5000}}, r"alive_timeout_s = 2 is shorter than the interval of 5 s"),
+        ({"plan": {"mode": "stream", "interval_ms": 100}}, "interval_ms = 100 is not kept"),
+        ({"limits": {"shadow": True}}, "shadow is on"),
+        ({"limits": {"approve": ["recentre"]}}, "set .limits. approved_max_age_ms"),
+        ({"run": {"wait_for": []}}, "the dead-man waits for it"),
+        ({"watch": {"page": "0.0.0.0:8600"}}, "anyone on that network"),
+        ({"plan": {"channels": ["DAPI"]}, "chain": {"segment_channel": "FITC"}}, "waits for the channel 'FITC'"),
+    ],
+)
+def test_what_is_missing_is_said(tables: dict[str, dict[str, Any]], said: str) -> None:
+    found = warnings(config(**tables))
+    assert len([one for one in found if re.search(said, one)]) == 1, found
+    assert advice.problems(config(**tables), CAMERA) == []
+
+
+@pytest.mark.parametrize(
+    ("rig", "said"),
+    [
+        ({"light": {"shutter": "Lamp", "open": True}}, "the shutter 'Lamp' stands open"),
+        ({"pixel_calibrated": False}, "the pixel size is not calibrated"),
+        ({"stages": {"xy": "", "z": ""}}, None),
+    ],
+)
+def test_what_the_devices_lack_is_said(rig: dict[str, Any], said: str | None) -> None:
+    found = warnings(config(limits={} if said else {"x_um": None, "z_um": None}), camera=CAMERA | rig)
+    assert [said in one for one in found if said] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"plan": {"mode": "stream", "channels": ["DAPI", "FITC"]}}, "takes one channel and one position"),
+        ({"plan": {"channels": ["GFP"]}}, "no channel 'GFP'; it has DAPI, FITC"),
+        ({"plan": {"light_power": 0.5}}, "the light has no power setting"),
+        ({"wire": {"control": "tcp://0.0.0.0:5555"}}, r"\[wire\] control: .*not on this host"),
+    ],
+)
+def test_what_would_stop_the_run_is_a_problem(tables: dict[str, dict[str, Any]], said: str) -> None:
+    (problem,) = advice.problems(config(**tables), CAMERA)
+    assert re.search(said, problem), problem
+
+
+@pytest.mark.parametrize(
+    ("limits", "kind", "may", "why"),
+    [
+        ({}, "move_stage", "yes", ""),
+        ({"allow": ["recentre"]}, "move_stage", "no", "[limits] allow does not name it"),
+        ({"allow": ["recentre"]}, "stop", "yes", ""),
+        ({"approve": ["recentre"]}, "recentre", "with an operator's word", ""),
+        ({"approve": ["all"]}, "move_stage", "with an operator's word", ""),
+        ({"approve": ["all"]}, "stop", "yes", ""),
+        ({"approve": ["all"]}, "set_binning", "no", "the rig: the camera cannot bin"),
+        ({}, "acquire", "no", "the rig does not take it"),
+    ],
+)
+def test_what_feedback_may(limits: dict[str, Any], kind: str, may: str, why: str) -> None:
+    row = permissions.table(config(limits=limits), CAMERA)[kind]
+    assert (row["may"], row["why"]) == (may, why)
+
+
+def test_an_interval_is_refused_where_the_camera_keeps_its_own() -> None:
+    streaming = config(plan={"mode": "stream"})
+    assert permissions.table(streaming, CAMERA)["set_interval"]["may"] == "no"
+    assert permissions.table(config(), CAMERA)["set_interval"]["may"] == "yes"
+
+
+def test_the_limits_of_a_kind_are_told_together() -> None:
+    limits = {
+        "max_move_um": 5,
+        "forbidden_um": [[0, 1, 2, 3]],
+        "cooldown_s": {"recentre": 3},
+        "rates_per_s": {"recentre": 0.5},
+    }
+    within = permissions.table(config(limits=limits), CAMERA)["recentre"]["within"]
+    assert within == [
+        "x -10 to 10 µm", "y -10 to 10 µm", "z -1 to 1 µm", "not x 0 to 1, y 2 to 3 µm", "steps up to 5 µm",
+        "one in 2 s", "3 s between two",
+    ]  # fmt: skip
+
+
+POLICY = """
+[[rule]]
+name = "look"
+on = ["division.confirmed", "mitosis"]
+where = {x_um = [-100, 100]}
+confidence = {min = 0.7}
+cooldown_s = 10
+[[rule.do]]
+kind = "set_exposure"
+exposure_ms = 200.0
+[[rule.do]]
+kind = "set_binning"
+binning = 2
+"""
+
+
+def test_rules_are_told_in_words_and_held_against_the_limits(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(POLICY)
+    told = describe("p.toml", tmp_path)
+    assert told["rules"] == [
+        "'look': on confirmed division or mitosis, where x_um -100.0 to 100.0; confidence ≥ 0.7, "
+        "at most every 10 s: set_exposure exposure_ms 200.0; set_binning binning 2"
+    ]
+    found = warnings(config(limits={"exposure_ms": [1, 100]}), told["sends"])
+    assert found == [
+        "policy p, rule 'look': exposure_ms 200 is outside [limits] exposure_ms 1 to 100",
+        "policy p, rule 'look' wishes for set_binning, which will be refused: the rig: the camera cannot bin",
+    ]
+
+
+PYTHON = """
+class Mine:
+    '''Waits.'''
+    def start(self):
+        return None
+    def decide(self, state, event):
+        return state, ()
+"""
+
+
+def test_a_policy_of_python_may_send_anything(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PYTHON)
+    assert describe("mine.py:Mine", tmp_path) == {"name": "Mine", "rules": ["Mine: Waits."], "sends": None}
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ({"frames": 100, "channels": ["a", "b"], "light_power": 0.5}, {"full_power_s": 2.0, "per": "plan"}),
+        ({"interval_ms": 1000, "light_power": 0.5}, {"full_power_s": 36.0, "per": "hour", "spent_after_s": 500.0}),
+        ({"mode": "stream", "interval_ms": 100, "frames": 600}, {"full_power_s": 60.0, "shutter": OPEN}),
+        ({"frames": 100}, {"power": "unknown: counted as full", "full_power_s": 2.0}),
+    ],
+)
+def test_light_is_counted(plan: dict[str, Any], expected: dict[str, Any]) -> None:
+    light = schedule.describe(config(plan=plan | {"exposure_ms": 20}))["light"]
+    assert light.items() >= expected.items()
+    assert light["j_per_cm2"] == pytest.approx(light["full_power_s"] * 1.0)  # 10 mW/mm² is 1 W/cm²
+
+
+def test_a_protocol_is_counted_event_by_event() -> None:
+    protocol = {
+        "axis_order": "tpcz",
+        "time_plan": {"interval": {"seconds": 10}, "loops": 4},
+        "stage_positions": [[0, 0, 0], [5, 5, 0]],
+        "channels": [{"config": "DAPI", "exposure": 10}, {"config": "FITC", "exposure": 30, "acquire_every": 2}],
+        "z_plan": {"range": 2, "step": 1},
+    }
+    plan = {"protocol": protocol, "light_power": 0.5}
+    found = schedule.describe(parse(Configuration, {"plan": plan}, "test"))
+    assert (found["positions"], found["channels"], found["frames"]) == (2, ["DAPI", "FITC"], 2 * 3 * (4 + 2))
+    assert found["duration_s"] == 30.0
+    assert found["light"]["full_power_s"] == pytest.approx(3 * (4 * 10 + 2 * 30) / 1e3 * 0.5)
+
+
+def test_problems_are_said_last() -> None:
+    found = {"versions": {"packages": {}, "platform": "here"}, "extras": {}, "warnings": ["w"], "problems": ["p"]}
+    assert in_words(found).splitlines()[-2:] == ["warning: w", "problem: p"]
