@@ -89,7 +89,7 @@ def _configured(config: Configuration, base: Path, problems: list[str], warnings
     warnings += advice.warnings(config, known, table, [one for one in told if isinstance(one, dict)])
     return {
         "camera": camera,
-        "plan": schedule.describe(config),
+        "plan": schedule.describe(config, known),
         "limits": config.limits.model_dump(exclude={"allow"}, exclude_none=True),
         "dose": schedule.dose(config),
         "feedback": table,

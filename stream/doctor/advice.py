@@ -28,7 +28,7 @@ def warnings(config: Configuration, camera: Camera, table: Table, policies: Sequ
     return [
         *_stage(config, camera, table),
         *_wishes(config, table, policies),
-        *_light(config),
+        *_light(config, camera),
         *_devices(config, camera),
         *_watching(config),
         *_operators(config),
@@ -97,13 +97,13 @@ def _wishes(config: Configuration, table: Table, policies: Sequence[Mapping[str,
                     yield f"{who}: {name} {value:g} is outside [limits] {_LIMIT_OF[name]} {span[0]:g} to {span[1]:g}"
 
 
-def _light(config: Configuration) -> Iterator[str]:
+def _light(config: Configuration, camera: Camera) -> Iterator[str]:
     budget_s = budget_full_power_s(config)
     if config.dose.mw_per_mm2 is None:
         yield "the light dose has no unit: measure the irradiance at the sample and set [dose] mw_per_mm2"
     if budget_s is None:
         yield "no light budget: set [dose] budget_full_power_s, or budget_j_per_cm2 where the light is calibrated"
-    light = describe_plan(config)["light"]
+    light = describe_plan(config, camera)["light"]
     if light["per"] == "plan" and light.get("of_the_budget", 0) > 1:
         yield (
             f"the plan alone costs {light['of_the_budget']:.3g} times the light budget of a field: it is spent after "

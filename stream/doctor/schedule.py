@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -18,15 +18,15 @@ _J_PER_CM2 = 0.1
 _HOUR_S = 3600.0
 
 
-def describe(config: Configuration) -> dict[str, Any]:
+def describe(config: Configuration, camera: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return ``positions``, ``channels``, ``frames``, ``duration_s`` and ``light``, of the field that gets most.
 
     ``light`` says ``full_power_s`` (seconds of exposure times power) of the whole plan, or ``per_hour`` where it has no
     end, ``j_per_cm2`` where the light is calibrated, and what part of a budget that is or when the budget is reached.
     """
     plan = config.plan
-    open_between = plan.mode == "stream" and config.dose.between_frames != "dark"
-    shape = _protocol(plan.protocol, plan) if plan.protocol is not None else _simple(plan, open_between)
+    open_between = _stays_open(config, (camera or {}).get("light", {}))
+    shape = _protocol(plan.protocol, plan, open_between) if plan.protocol is not None else _simple(plan, open_between)
     lit_ms, endless = shape.pop("cost")
     return {
         "mode": plan.mode,
@@ -62,7 +62,7 @@ def _simple(plan: PlanSettings, open_between: bool) -> dict[str, Any]:
     }
 
 
-def _protocol(sequence: MDASequence, plan: PlanSettings) -> dict[str, Any]:
+def _protocol(sequence: MDASequence, plan: PlanSettings, open_between: bool) -> dict[str, Any]:
     lit_ms: dict[tuple[int, int], float] = defaultdict(float)
     count, last_s = 0, 0.0
     for event in _events(sequence):
@@ -70,18 +70,27 @@ def _protocol(sequence: MDASequence, plan: PlanSettings) -> dict[str, Any]:
         lit_ms[event.index.get("p", 0), event.index.get("g", 0)] += exposure_ms
         count, last_s = count + 1, max(last_s, event.min_start_time or 0.0)
     longer = count == MOST_EVENTS
+    exposed_ms = max(lit_ms.values(), default=0.0)
     return {
         "positions": len({p for p, _ in lit_ms}) or 1,
         "tiles": len({g for _, g in lit_ms}) or 1,
         "channels": [channel.config for channel in sequence.channels] or "as it is",
         "frames": f"more than {count}" if longer else count,
         "duration_s": round(last_s, 3),
-        "cost": (max(lit_ms.values(), default=0.0), False),
+        "cost": (max(exposed_ms, last_s * 1e3) if open_between else exposed_ms, False),
     }
 
 
 def _events(sequence: MDASequence) -> Iterator[MDAEvent]:
     return islice(iter(sequence), MOST_EVENTS)
+
+
+def _stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
+    """Whether light falls between frames, too: as the rig's ledger counts it."""
+    if config.dose.between_frames != "auto":
+        return config.dose.between_frames == "lit"
+    auto = not light or bool(light.get("shutter") and light.get("auto"))
+    return config.plan.mode == "stream" or not auto
 
 
 def _light(config: Configuration, lit_ms: float, endless: bool, duration_s: float | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ CAMERA: dict[str, Any] = {
     "commands": ("set_exposure", "move_stage", "recentre", "set_channel", "set_light", "set_interval", "pause", "stop"),
     "refused": {"set_binning": "the camera cannot bin"},
     "stages": {"xy": "XY", "z": "Z"},
-    "light": {"shutter": "S", "power": ""},
+    "light": {"shutter": "S", "auto": True, "power": ""},
     "channels": ("DAPI", "FITC"),
     "interval": {"mda": "kept by the driver", "stream": "the camera's own: no interval_property is named"},
     "pixel_calibrated": True,
@@ -194,6 +194,24 @@ def test_light_is_counted(plan: dict[str, Any], expected: dict[str, Any]) -> Non
     light = schedule.describe(config(plan=plan | {"exposure_ms": 20}))["light"]
     assert light.items() >= expected.items()
     assert light["j_per_cm2"] == pytest.approx(light["full_power_s"] * 1.0)  # 10 mW/mm² is 1 W/cm²
+
+
+@pytest.mark.parametrize(
+    ("mode", "between", "light", "open_between"),
+    [
+        ("stream", "auto", {}, True),
+        ("stream", "dark", {}, False),
+        ("mda", "auto", {}, False),
+        ("mda", "auto", {"auto": False}, True),
+        ("mda", "lit", {}, True),
+    ],
+)
+def test_light_between_frames_counts_where_the_shutter_stays_open(
+    mode: str, between: str, light: dict[str, Any], open_between: bool
+) -> None:
+    asked = config(plan={"mode": mode, "frames": 10, "exposure_ms": 20}, dose={"between_frames": between})
+    found = schedule.describe(asked, {"light": CAMERA["light"] | light})["light"]
+    assert (found.get("shutter"), found["full_power_s"]) == ((OPEN, 5.0) if open_between else (None, 0.2))
 
 
 def test_a_protocol_is_counted_event_by_event() -> None:
