@@ -140,6 +140,8 @@ def _discs(kind: str, values: dict[str, Any], where: str) -> _Discs | None:
     given = {key: values.pop(key) for key in _Discs.model_fields if kind == "stimulate" and key in values}
     if not given:
         return None
+    if "mask_yx_px" in values:
+        raise ConfigError(f"{where}: give either mask or mask_yx_px")
     discs = parse(_Discs, given, where)
     known_name(discs.mask, MASKS, f"{where}: 'mask' names what no event has")
     values["mask_yx_px"] = [[[0, 0], [0, 1], [1, 0]]]

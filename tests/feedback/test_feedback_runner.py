@@ -14,7 +14,7 @@ from feedback_cases import event
 
 from stream.command import Pause, Resume
 from stream.errors import PolicyError
-from stream.event import Event
+from stream.event import TICK, Event
 from stream.feedback.runner import PolicyRunner
 from stream.metrics import REGISTRY
 from stream.stages import Wish
@@ -76,6 +76,23 @@ def test_wishes_come_in_the_order_of_the_policies_with_their_names() -> None:
     assert [(name, wish.action.kind) for name, wish in runner.offer(event())] == [("a", "pause"), ("b", "resume")]
     assert [wish.reason for name, wish in runner.offer(event()) if name == "a"] == ["1"]  # the state went on
     runner.close()
+
+
+class Clocked(Counting):
+    """Asks for the clock."""
+
+    on_frames = True
+
+
+def test_the_clock_goes_only_to_those_who_asked_for_it() -> None:
+    runner = PolicyRunner([("a", Counting()), ("b", Clocked())], LONG_MS)
+    assert (runner.asks, runner.on_frames) == (True, True)
+    assert [name for name, _ in runner.offer(event(kind=TICK))] == ["b"]
+    assert [(name, wish.reason) for name, wish in runner.offer(event())] == [("a", "0"), ("b", "1")]
+    runner.close()
+    none = PolicyRunner([("a", Counting())], LONG_MS)
+    assert (none.asks, none.on_frames) == (True, False)
+    none.close()
 
 
 def test_no_policies_wish_for_nothing() -> None:

@@ -1,0 +1,125 @@
+"""What policies learn about an event beyond its record, and for whom a command is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream.analyse.chain import Decision
+from stream.analyse.commander import Commander
+from stream.analyse.context import Contexts
+from stream.cells import STATES, Segmentation, make_cells
+from stream.command import Acquire, Command, Pause, Recentre, SetInterval
+from stream.event import TICK, Event, event_id
+from stream.frame import Frame, Index
+from stream.lineage import Tracks
+from stream.stages import Moment, Wish
+
+
+def decision(number: int, ids: Sequence[int], parents: Sequence[int], states: Sequence[Sequence[float]]) -> Decision:
+    """A frame of 100 x 200 px of 0.5 µm with cells side by side; cell i has 10 i mean counts."""
+    n = len(ids)
+    frame = Frame(
+        "r", "Camera", "s", 0, number, "Camera:p1", number, np.zeros((100, 200), np.uint16), index=Index(p=1),
+        affine_um=((0.5, 0.0), (0.0, 0.5)), stage_um=(10.0, 20.0, 0.0), exposure_ms=25.0,
+    )  # fmt: skip
+    label = np.array(ids, np.int32)
+    centres = np.array([(50.0, 10.0 * i) for i in ids], np.float32).reshape(n, 2)
+    cells = make_cells(
+        label, centres, np.zeros((n, 4), np.int32), np.ones(n, np.float32), np.array(ids, np.float32)[:, None] * 10,
+        state_prob=np.array(states, np.float32).reshape(n, len(STATES)),
+    )  # fmt: skip
+    tracks = Tracks(
+        np.array(ids, np.int64), np.array(parents, np.int64), np.zeros(n, np.int64), np.full(n, number, np.int64),
+        np.zeros(n, np.int8), label.copy(), np.zeros((n, 2)), np.zeros((n, 2)),
+    )  # fmt: skip
+    moment = Moment(frame, elapsed_s=float(number))
+    return Decision(moment, Segmentation(np.zeros((100, 200), np.int32), cells), tracks, ())
+
+
+def division(parent: int, daughters: tuple[int, ...]) -> Event:
+    name = event_id("Camera:p1", 1, "division", parent)
+    return Event(
+        "division", name, 0, "provisional", "Camera:p1", 1, 1, 0.9, parent, daughters, (0.0, 0.0), ((1.0, 1.0),) * 2
+    )
+
+
+CALM, BEFORE, AFTER = (0.9, 0.05, 0.05, np.nan), (0.0, 0.7, 0.4, np.nan), (0.1, 0.3, 0.8, np.nan)
+
+
+def test_a_division_knows_its_daughters_depth_and_age() -> None:
+    contexts = Contexts()
+    contexts.see(decision(0, [1, 2], [0, 0], [CALM, CALM]))
+    contexts.see(decision(3, [2, 3, 4], [0, 1, 1], [CALM, AFTER, BEFORE]))
+    last = decision(5, [2, 5, 6], [0, 3, 3], [CALM, AFTER, CALM])
+    contexts.see(last)
+    known = contexts.of(division(3, (5, 6)), last)
+    assert (known.generation, known.age_s, known.exposed_ms) == (1, 2.0, 75.0)
+    assert known.mean_counts == (55.0,)
+    assert known.states[:3] == pytest.approx((0.9, 0.3, 0.8))
+    assert np.isnan(known.states[3])
+    assert known.in_state == (2, 0, 1, 0)
+    assert known.dividing == 1
+    assert known.cells_yx_px == ((50.0, 50.0), (50.0, 60.0))
+    assert known.area_mm2 == pytest.approx(100 * 200 * 0.25e-6)
+
+
+def test_the_clock_tells_where_everybody_is() -> None:
+    contexts, seen = Contexts(), decision(0, [1, 2], [0, 0], [CALM, BEFORE])
+    contexts.see(seen)
+    one = contexts.tick(seen)
+    assert (one.kind, one.field, one.cell_count, one.elapsed_s) == (TICK, "Camera:p1", 2, 0.0)
+    assert one.context is not None
+    assert (one.context.dividing, one.context.mean_counts) == (1, (15.0,))
+    at = dict(one.context.places_um)
+    assert at[2][0] - at[1][0] == pytest.approx(5.0)  # ten pixels
+    assert one.position_um[1] == pytest.approx(at[1][1], abs=0.3)
+
+
+def test_an_empty_field_has_a_context_too() -> None:
+    contexts, seen = Contexts(), decision(0, [], [], [])
+    contexts.see(seen)
+    known = contexts.tick(seen).context
+    assert known is not None
+    assert (known.mean_counts, known.dividing, known.places_um) == ((), 0, ())
+
+
+class _Wishing:
+    """Policies that always wish for the same."""
+
+    asks, on_frames = True, False
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+
+    def offer(self, event: Event) -> list[tuple[str, Wish]]:
+        return [("p", self.wish)]
+
+
+class _Ledger:
+    def sent(self, command: Command, policy: str = "") -> None:
+        """Keep nothing."""
+
+
+SEQUENCE = Acquire.model_validate({"sequence": {"z_plan": {"range": 2, "step": 1}}})
+PLACES = {
+    "a schedule is the plan's": (Wish(SetInterval(interval_ms=1)), None),
+    "unless it is the event's": (Wish(SetInterval(interval_ms=1), position="event"), 1),
+    "a place is the event's": (Wish(Recentre(target_um=(0, 0))), 1),
+    "a sequence, too": (Wish(SEQUENCE), 1),
+    "a pause is everybody's": (Wish(Pause()), None),
+    "another position": (Wish(SEQUENCE, position=4), 4),
+    "none in particular": (Wish(SEQUENCE, position="all"), None),
+}
+
+
+@pytest.mark.parametrize(("wish", "position"), PLACES.values(), ids=PLACES)
+def test_a_command_is_for_the_position_that_its_wish_means(wish: Wish, position: int | None) -> None:
+    sent: list[Command] = []
+    frame = decision(0, [1], [0], [CALM]).moment.frame
+    Commander(_Wishing(wish), _Ledger(), sent.append, 500.0).act_on([division(1, (2, 3))], frame)
+    assert [(command.target.camera, command.target.position) for command in sent] == [("Camera", position)]
+    assert replace(frame, commands=()).ref == sent[0].cause.frame
