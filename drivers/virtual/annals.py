@@ -25,6 +25,11 @@ frame may come some lines after the exposure's own.
 
 ``dose.csv`` has the columns ``exposure, minute, cell, dose_s``: beside each *cells* line, a row for each cell that has
 received light since the last. ``dose_s`` is in seconds of full light.
+
+``faults.jsonl`` tells what each fault did (:mod:`drivers.virtual.faults`): ``kind, clock_s`` and its figures, for the
+exposure of that number where ``exposure`` is given: ``offset_um`` of stage or focus from where it says to be,
+``factor`` of the light, ``x_y_radius_um`` of what floated by (from the middle of the sensor), ``pixels``, ``cells``,
+``asked_um``.
 """
 
 from __future__ import annotations
@@ -39,12 +44,14 @@ import numpy as np
 from drivers.virtual.cycle import Phase, Population
 from drivers.virtual.labels import Scene
 from drivers.virtual.microscope import Shot, View
+from drivers.virtual.night import Effect
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.turns import line_of, lineage_name
 from stream.frame import Frame
 
 SPECIMEN = "specimen.jsonl"
 DOSE = "dose.csv"
+FAULTS = "faults.jsonl"
 _NAMES = np.array([phase.name.lower() for phase in Phase])
 
 
@@ -62,6 +69,7 @@ class Annals:
     def __init__(self, folder: Path, options: VirtualOptions) -> None:
         self._lines = (folder / SPECIMEN).open("a", encoding="utf-8")
         self._doses = (folder / DOSE).open("a", encoding="utf-8")
+        self._faults = (folder / FAULTS).open("a", encoding="utf-8")
         self._doses.write("exposure,minute,cell,dose_s\n")
         self._options = options
         self._lock = threading.Lock()
@@ -89,6 +97,13 @@ class Annals:
                 self._write({"kind": "cells", **at, **_columns(cells)})
                 self._list_doses(shot, cells)
             self._lines.flush()
+            for effect in shot.faults:
+                self._note({"clock_s": shot.clock_s, "exposure": shot.counter, **effect})
+
+    def went_wrong(self, effect: Effect) -> None:
+        """Write what a fault did between exposures."""
+        with self._lock:
+            self._note(effect)
 
     def delivered(self, frame: Frame, scene: Scene, view: View | None) -> None:
         """Say which exposure became which frame, and where it truly lay."""
@@ -120,6 +135,7 @@ class Annals:
                 self._write({"kind": "end", "minute": round(self._minute, 4)})
                 self._lines.close()
                 self._doses.close()
+                self._faults.close()
 
     def _begin(self, cells: Population) -> None:
         self._begun = True
@@ -156,6 +172,12 @@ class Annals:
             if dose_s != before.get(cell, 0.0):
                 self._doses.write(f"{shot.counter},{shot.minute:.3f},{cell},{dose_s:.6g}\n")
         self._doses.flush()
+
+    def _note(self, effect: Effect) -> None:
+        if not self._faults.closed:
+            told = {key: round(value, 4) if isinstance(value, float) else value for key, value in effect.items()}
+            self._faults.write(json.dumps(told, separators=(",", ":")) + "\n")
+            self._faults.flush()
 
     def _write(self, line: dict[str, Any]) -> None:
         self._lines.write(json.dumps(line, separators=(",", ":")) + "\n")

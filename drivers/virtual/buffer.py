@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore.core._sequence_buffer import BufferSlot, SequenceBuffer
 
+SKIPPED = "SkippedImages"
+"""Metadata tag: how many images this sequence has lost so far, so that the core's numbers show it."""
+
 
 class FrameBuffer(SequenceBuffer):
     """Takes the place of the core's own ring, which drops every waiting frame where it wraps.
@@ -56,7 +59,7 @@ class FrameBuffer(SequenceBuffer):
         with self._lock:
             if self._pending_slot:
                 array, nbytes = self._pending_slot.popleft()
-                self._slots.append(BufferSlot(array, metadata, nbytes))
+                self._slots.append(BufferSlot(array, _numbered(metadata or {}), nbytes))
 
     def pop_next(self, *, out: NDArray[Any] | None = None) -> tuple[NDArray[Any], Mapping[str, Any]] | None:
         """Remove and return the oldest frame; None where there is none."""
@@ -77,3 +80,9 @@ class FrameBuffer(SequenceBuffer):
             self._pending_slot.clear()
             self._bytes_in_use = 0
             self._overflow_occurred = False
+
+
+def _numbered(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Count the images that the camera has lost into the number that the core gives."""
+    skipped = int(metadata.get(SKIPPED, 0))
+    return {**metadata, "ImageNumber": str(int(metadata["ImageNumber"]) + skipped)} if skipped else metadata

@@ -12,7 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore import CameraDevice
 
 from drivers.virtual.bench import Bench
+from drivers.virtual.buffer import SKIPPED
 from drivers.virtual.microscope import Microscope, Shot, View
+from drivers.virtual.night import Trouble
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.sensor import PIXEL_TYPES
 from stream.clock import now_ns
@@ -148,7 +150,7 @@ class VirtualCamera(CameraDevice):
     def _frames(
         self, sequence: int, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
     ) -> Iterator[Mapping[str, Any]]:
-        due_ns, taken = now_ns(), 0
+        due_ns, taken, skipped, begun = now_ns(), 0, 0, False
         frozen = self._bench.settings
         while n is None or taken < n:
             # The core's stop may still be set from the sequence before when an image is snapped.
@@ -160,20 +162,53 @@ class VirtualCamera(CameraDevice):
             # Late by more than a period, the schedule slips.
             begin_ns = due_ns if begin_ns - due_ns < frozen.period_ms * 1e6 else begin_ns
             # A stop ends an exposure at once; what was begun is delivered.
-            if not taken:
+            if not begun:
                 self._idle_until(begin_ns)
+                begun = True
+            trouble = self._trouble()
+            if trouble == "hangs":
+                self._hang(snap=n == 1)
+                continue
+            if trouble == "raises" or (trouble and n == 1):
+                raise RuntimeError(f"the camera gives no image ({trouble})")
+            if trouble == "stops":
+                return
             self._on_begin()
             shot, view = self._expose(begin_ns, frozen, snap=n == 1)
             if sequence != self._sequence:
                 return
-            get_buffer(shot.pixels.shape, shot.pixels.dtype)[:] = shot.pixels
             self._on_shot(shot)
-            self._microscope.pass_by(view)
-            taken += 1
             due_ns, frozen = begin_ns + round(view.period_ms * 1e6), view
             self._over_ns = due_ns
-            yield {TAG: str(shot.counter)}
+            if trouble:
+                skipped += trouble == "drops"
+                self._microscope.pass_by(view)
+            else:
+                get_buffer(shot.pixels.shape, shot.pixels.dtype)[:] = shot.pixels
+                self._microscope.pass_by(view)
+                taken += 1
+                yield {TAG: str(shot.counter), SKIPPED: str(skipped)}
             self._microscope.rest()
+
+    def _trouble(self) -> Trouble:
+        microscope = self._microscope
+        if not microscope.night.troubles:
+            return ""
+        microscope.rest()
+        return microscope.night.camera(microscope.clock_s, microscope.counter)
+
+    def _hang(self, snap: bool) -> None:
+        """Wait for the end of a hang, or for a stop; a single image can only wait for the core to unload."""
+        begun_ns, left_s = now_ns(), self._microscope.night.hang_s(self._microscope.clock_s)
+        (self._no_stop if snap else self._stop).wait(left_s)
+        if snap and self._no_stop.is_set():
+            raise RuntimeError("the camera was unloaded while it took an image")
+        self._microscope.idle((now_ns() - begun_ns) / 1e6)
+        self._over_ns = now_ns()
+
+    def wake(self) -> None:
+        """End what still waits for an image, for good."""
+        self._no_stop.set()
 
     def _idle_until(self, begin_ns: int) -> None:
         """Between sequences, and between snaps, life goes on by the clock on the wall."""

@@ -12,6 +12,7 @@ from drivers.virtual.camera import VirtualCamera
 from drivers.virtual.devices import VirtualFilter, VirtualFocus, VirtualLight, VirtualShutter, VirtualXYStage
 from drivers.virtual.microscope import Microscope, Shot
 from drivers.virtual.modulator import VirtualModulator
+from drivers.virtual.night import Effect
 from drivers.virtual.options import VirtualOptions
 
 CAMERA, XY, FOCUS, SHUTTER, LIGHT, FILTER, GROUP = "Camera", "XY", "Focus", "Shutter", "Light", "Filter", "Channel"
@@ -25,17 +26,23 @@ class VirtualCore(UniMMCore):
     which it stops a sequence, so that a long exposure ends at once. The version of pymmcore-plus is pinned for that.
     """
 
-    def __init__(self, options: VirtualOptions, on_shot: Callable[[Shot], None] = lambda shot: None) -> None:
+    def __init__(
+        self,
+        options: VirtualOptions,
+        on_shot: Callable[[Shot], None] = lambda shot: None,
+        on_fault: Callable[[Effect], None] = lambda effect: None,
+    ) -> None:
         super().__init__()
         self._bench = Bench(options)
         self._seq_buffer = FrameBuffer(options.buffer_mb or 256)
         self.microscope = Microscope(options, tells=options.truth_dir is not None)
+        self.microscope.night.listener = on_fault
         self.microscope.expose(self._bench.view())  # compiled code is warm before the first frame is due
         modulator = VirtualModulator(self._bench, self.microscope, options.size_px)
-        camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot, modulator.feel)
+        self._camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot, modulator.feel)
         for label, device in {
-            CAMERA: camera,
-            XY: VirtualXYStage(self._bench),
+            CAMERA: self._camera,
+            XY: VirtualXYStage(self._bench, self.microscope),
             FOCUS: VirtualFocus(self._bench),
             SHUTTER: VirtualShutter(self._bench),
             LIGHT: VirtualLight(self._bench),
@@ -56,6 +63,16 @@ class VirtualCore(UniMMCore):
         self.definePixelSizeConfig("pixel")
         self.setPixelSizeUm("pixel", options.pixel_um)
         self.setPixelSizeAffine("pixel", (options.pixel_um, 0.0, 0.0, 0.0, options.pixel_um, 0.0))
+
+    def unloadAllDevices(self) -> None:
+        """Unload; a camera that hangs in an image is woken first, because it holds its own lock."""
+        self._camera.wake()
+        super().unloadAllDevices()
+
+    def reset(self) -> None:
+        """Unload, and forget all configuration."""
+        self._camera.wake()
+        super().reset()
 
     def setAutoShutter(self, state: bool) -> None:
         """Light every frame whatever the shutter says, or not."""

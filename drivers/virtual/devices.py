@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pymmcore_plus.experimental.unicore import GenericDevice, ShutterDevice, StageDevice, StateDevice, XYStageDevice
 
 from drivers.virtual.bench import Bench
+from drivers.virtual.microscope import Microscope
 from stream.errors import Refused
 
 STAGE_LIMIT_UM = 10_000.0
@@ -15,16 +16,24 @@ KEEPS_ORIGIN = "the virtual stage keeps its origin, which is the specimen's cent
 
 
 class VirtualXYStage(XYStageDevice):
-    """Moves at once."""
+    """Moves at once and to where it was told, unless the night has other plans."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, microscope: Microscope) -> None:
         super().__init__()
         self._bench = bench
+        self._microscope = microscope
+
+    def busy(self) -> bool:
+        """Whether it is on its way."""
+        return self._bench.moving
 
     def set_position_um(self, x: float, y: float) -> None:
         """Move. Raises ValueError beyond the travel."""
         _check_travel("XY", STAGE_LIMIT_UM, x, y)
-        self._bench.move(x_um=x, y_um=y)
+        night, clock_s, at_um = self._microscope.night, self._microscope.clock_s, self.get_position_um()
+        x, y = night.moves((x, y), at_um, clock_s)
+        self._bench.move(x_um=x, y_um=y, takes_ms=night.takes_ms(clock_s))
+        night.moved((x - at_um[0], y - at_um[1]), clock_s)
         self.core.events.XYStagePositionChanged.emit(self.get_label(), x, y)
 
     def get_position_um(self) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from drivers.micromanager.driver import MicroManagerDriver
 from drivers.virtual.core import VirtualCore
 from drivers.virtual.microscope import Shot
+from drivers.virtual.night import Effect
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.truth import Truth
 from stream.config import CameraSettings
@@ -46,12 +47,17 @@ class VirtualDriver(MicroManagerDriver[VirtualOptions]):
         if options.cfg is not None:
             raise ConfigError(f"[camera.options] cfg {options.cfg}: the virtual microscope has its own devices")
         self._truth = Truth(options.truth_dir, self._session, options) if options.truth_dir is not None else None
-        return VirtualCore(options, self._exposed)
+        return VirtualCore(options, self._exposed, self._went_wrong)
 
     def _exposed(self, shot: Shot) -> None:
         truth = self._truth
         if truth is not None:
             truth.exposed(shot)
+
+    def _went_wrong(self, effect: Effect) -> None:
+        truth = self._truth
+        if truth is not None:
+            truth.went_wrong(effect)
 
     def _delivered(self, frame: Frame) -> None:
         truth = self._truth

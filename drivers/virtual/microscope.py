@@ -9,30 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.virtual.cycle import Population
+from drivers.virtual.night import Effect, Night
 from drivers.virtual.optics import Area, Optics, in_reach
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.sensor import Sensor
 from drivers.virtual.shapes import Lobes, lobes
 from drivers.virtual.specimen import Specimen
 from drivers.virtual.turns import Turn
+from drivers.virtual.view import View
 
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Everything that decides what one exposure sees.
-
-    ``stage_um`` (x, y, z) is what the centre of the full sensor looks at; ``roi_px`` (x, y, w, h) counts binned pixels;
-    ``power`` is 0 to 1; ``period_ms`` is the time from this frame's beginning to the next one's.
-    """
-
-    stage_um: tuple[float, float, float]
-    roi_px: tuple[int, int, int, int]
-    binning: int
-    exposure_ms: float
-    period_ms: float
-    power: float
-    channel: str
-    pixel_type: str
+__all__ = ["Microscope", "Shot", "View"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +26,7 @@ class Shot:
     """One exposure with what was truly there: ``lobes`` in reach, and the place and size of the binned pixels.
 
     ``clock_s`` is the camera's own time. ``turns`` is what happened in the whole specimen since the exposure before,
-    ``cells`` a copy of all of it, where somebody keeps the truth.
+    ``cells`` a copy of all of it, where somebody keeps the truth. ``view`` is as it truly was, ``faults`` made it so.
     """
 
     counter: int
@@ -54,6 +40,7 @@ class Shot:
     clock_s: float = 0.0
     view: View | None = None
     cells: Population | None = None
+    faults: tuple[Effect, ...] = ()
 
 
 class Microscope:
@@ -70,6 +57,7 @@ class Microscope:
     def __init__(self, options: VirtualOptions, tells: bool = False) -> None:
         self._options = options
         self.specimen = Specimen(options)
+        self.night = Night(options)
         self._optics = Optics(options)
         self._sensor = Sensor(options)
         self._turns: tuple[Turn, ...] = ()
@@ -89,10 +77,13 @@ class Microscope:
             return self._picture(view)
 
     def _picture(self, view: View) -> Shot:
+        view, faults = self.night.seen(view, self.clock_s, self.counter)
         area = self._area(view)
         cells = self.specimen.cells
         seen = lobes(cells[in_reach(cells["x"], cells["y"], area)], self._options.nucleus_um)
         photons = self._optics.photons(seen, area, view.channel, view.stage_um[2], view.exposure_ms * view.power)
+        if self.night.soils:
+            faults += self.night.soil(photons, area, view, self.clock_s)
         pixels = self._sensor.read(_binned(photons, view.binning), view.exposure_ms, self.counter, view.pixel_type)
         shift = (view.binning - 1) / 2 * area.pixel_um
         return Shot(
@@ -107,12 +98,13 @@ class Microscope:
             self.clock_s,
             view,
             cells.copy() if self._tells else None,
+            tuple(faults),
         )
 
     def pass_by(self, view: View) -> None:
         """Count the exposure as taken: its light bleaches, and the time to the next frame passes, in :meth:`rest`."""
         with self._busy:
-            self._passing = view
+            self._passing, _ = self.night.seen(view, self.clock_s, self.counter)
             self._turns = ()
             self.counter += 1
 
@@ -143,6 +135,7 @@ class Microscope:
             Where the stage is.
         """
         with self._busy:
+            view, _ = self.night.seen(view, self.clock_s, self.counter)
             cells, area = self.specimen.cells, self._area(view, whole=True)
             column = np.rint((cells["x"] - area.x0_um) / area.pixel_um).astype(np.int64)
             row = np.rint((cells["y"] - area.y0_um) / area.pixel_um).astype(np.int64)
@@ -163,6 +156,7 @@ class Microscope:
 
     def _age(self, ms: float) -> None:
         if ms:
+            self.night.befall(self.specimen, self.clock_s)
             self.clock_s += ms * 1e-3
             self.specimen.advance(ms * 1e-3 * self._options.minutes_per_second)
         self._turns += self.specimen.take_turns()

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from drivers.micromanager.options import MicroManagerOptions
+from drivers.virtual.faults import Fault
 
 Channel = Literal["nuclei", "cytoplasm", "phase"]
 CHANNELS: dict[str, tuple[Channel, ...]] = {"fluorescence": ("nuclei", "cytoplasm"), "phase": ("phase", "nuclei")}
@@ -93,6 +94,8 @@ class VirtualOptions(MicroManagerOptions):
     slm: str = "Modulator"
     slm_affine: tuple[float, float, float, float, float, float] | None = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
+    faults: tuple[Fault, ...] = ()
+    """What goes wrong, and when: see :mod:`drivers.virtual.faults`."""
     truth_dir: Path | None = None
     """Where the exact truth goes (Cell Tracking Challenge form); None: nowhere."""
 

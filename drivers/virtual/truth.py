@@ -28,6 +28,7 @@ from drivers.virtual.annals import Annals
 from drivers.virtual.camera import TAG
 from drivers.virtual.labels import Labeller, Scene, scene_of
 from drivers.virtual.microscope import Shot, View
+from drivers.virtual.night import Effect
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.shapes import LOBE
 from drivers.virtual.turns import Turn, line_of
@@ -83,6 +84,10 @@ class Truth:
             while len(self._waiting) > _PENDING:
                 del self._waiting[next(iter(self._waiting))]
         self._annals.exposed(shot)
+
+    def went_wrong(self, effect: Effect) -> None:
+        """Write what a fault did between exposures."""
+        self._annals.went_wrong(effect)
 
     def delivered(self, frame: Frame) -> None:
         """Write down what ``frame`` truly shows; frames that nobody got have no truth."""
