@@ -57,9 +57,9 @@ def row(answers: Sequence[Answer], slow: Iterable[str]) -> dict[str, Any]:
         ``bare_device_ms`` (the same calls alone), ``beside_device_ms`` (total - boundary - device, of each command),
         ``total_ms`` (arrival at the rig → effect), ``to_first_frame_ms`` (arrival → frame that shows it, in hand),
         ``device_beyond_bare_ms`` (their difference, command by command), ``asked_ms`` and ``beside_asked_ms`` (by the
-        sender), each {min, p50, p95, p99}; ``device_ratio`` {p50, of_sums, of}: device by bare time, for commands whose
-        bare calls take at least WORTH_MS, and of all together; ``kept`` {target: bool, None: nothing was measured};
-        ``by_kind``; ``refused`` (kind: why). Slow kinds stand only in ``by_kind``.
+        sender), each {min, p50, p95, p99}; ``device_ratio`` {p50, of_kinds, of_sums, of}: device by bare time, for
+        commands whose bare calls take at least WORTH_MS, and of all together; ``kept`` {target: bool; None: nothing was
+        measured}; ``by_kind``; ``refused`` (kind: why). Slow kinds stand only in ``by_kind``.
     """
     slow = tuple(slow)
     applied = [answer for answer in answers if answer.state == "applied"]
@@ -95,13 +95,26 @@ def _times(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def _ratio(answers: Sequence[Answer]) -> dict[str, float] | None:
-    """Return device time by bare time: of the sums, and the median over commands whose bare calls are worth it."""
-    worth = [a.timings_ms["device"] / a.bare_ms for a in answers if a.bare_ms >= WORTH_MS]
+    """Return device time by bare time: the median over commands that are worth a ratio, and two over all of them.
+
+    ``of_kinds`` takes each command as long as the median of its kind: one that a busy machine held up for a while, here
+    or there, says nothing about us.
+    """
     bare_ms = sum(a.bare_ms for a in answers)
     if not bare_ms:
         return None
-    sums = sum(a.timings_ms["device"] for a in answers) / bare_ms
-    return {"p50": round(float(np.median(worth or [0.0])), 3), "of_sums": round(sums, 3), "of": len(worth)}
+    worth = [a.timings_ms["device"] / a.bare_ms for a in answers if a.bare_ms >= WORTH_MS]
+    usual_ms, usual_bare_ms = 0.0, 0.0
+    for kind, count in Counter(a.kind for a in answers).items():
+        usual_ms += count * float(np.median([a.timings_ms["device"] for a in answers if a.kind == kind]))
+        usual_bare_ms += count * float(np.median([a.bare_ms for a in answers if a.kind == kind]))
+    of_sums = sum(a.timings_ms["device"] for a in answers) / bare_ms
+    return {
+        "p50": round(float(np.median(worth or [0.0])), 3),
+        "of_kinds": round(usual_ms / usual_bare_ms if usual_bare_ms else of_sums, 3),
+        "of_sums": round(of_sums, 3),
+        "of": len(worth),
+    }
 
 
 def _kept(answers: Sequence[Answer]) -> dict[str, bool | None]:
@@ -114,8 +127,8 @@ def _kept(answers: Sequence[Answer]) -> dict[str, bool | None]:
 
 
 def _judged(ratio: Mapping[str, float]) -> float:
-    """Return the worse of both ratios; few commands that are worth one are the ones that were delayed when alone."""
-    return max(ratio["p50"], ratio["of_sums"]) if ratio["of"] >= WORTH_COMMANDS else ratio["of_sums"]
+    """Return the worse of both; the few that are worth a ratio on a fast rig are those that were held up when alone."""
+    return max(ratio["p50"], ratio["of_kinds"]) if ratio["of"] >= WORTH_COMMANDS else ratio["of_kinds"]
 
 
 def _summary(values: Iterable[float | None]) -> dict[str, float] | None:

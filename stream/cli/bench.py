@@ -81,7 +81,8 @@ def loop(
     core. bare_device_ms: the same calls, made after each command by another process to devices of its own with nothing
     of ours between. beside_device_ms: total - boundary - device, of each command. total_ms: from arrival at the rig to
     the effect. to_first_frame_ms: from arrival to the frame that shows it. asked_ms, beside_asked_ms: the same, from
-    sending to final answer, by the sender's clock. device_ratio: device_ms by bare_device_ms, p50 and of the sums.
+    sending to final answer, by the sender's clock. device_ratio: device_ms by bare_device_ms: of_kinds, each
+    command as long as the median of its kind; p50, of those whose bare calls take half a millisecond or more; of_sums.
     """
     from stream.bench.loop import MODES, RIGS, LoopPlan
     from stream.bench.loop import loop as measure
@@ -105,8 +106,10 @@ def _loop_table(found: dict[str, Any]) -> str:
                             mode, rig, name.removesuffix("_ms"), one["commands"], *(f"{t:.2f}" for t in times.values())
                         )
                     )
-            ratio = one["device_ratio"] or {"p50": "none", "of_sums": "none"}
-            rows.append(f"{mode:<8}{rig:<9}device / bare: {ratio['p50']} (p50), {ratio['of_sums']} (of the sums)")
+            ratio = one["device_ratio"] or {"p50": "none", "of_kinds": "none", "of": 0}
+            rows.append(
+                f"{mode:<8}{rig:<9}device / bare: {ratio['of_kinds']}, {ratio['p50']} in the {ratio['of']} long ones"
+            )
             rows += [f"{mode:<8}{rig:<9}missed: {name}" for name, kept in one["kept"].items() if kept is False]
             rows += [f"{mode:<8}{rig:<9}not applied: {kind}: {why}" for kind, why in one["refused"].items()]
     return "\n".join(rows)

@@ -22,7 +22,7 @@ def test_time_is_divided_between_the_boundary_the_devices_and_us() -> None:
     assert found["commands"] == 30
     assert found["beside_device_ms"] == {"min": 1.5, "p50": 1.5, "p95": 1.5, "p99": 1.5}
     assert found["beside_asked_ms"]["p50"] == 6.5  # 5 ms more between the frame and the answer
-    assert found["device_ratio"] == {"p50": 1.25, "of_sums": 1.25, "of": 30}
+    assert found["device_ratio"] == {"p50": 1.25, "of_kinds": 1.25, "of_sums": 1.25, "of": 30}
     assert found["kept"] == {"beside_p50_ms": True, "beside_p99_ms": True, "device_ratio": True}
 
 
@@ -30,9 +30,9 @@ def test_time_is_divided_between_the_boundary_the_devices_and_us() -> None:
     ("answers", "kept"),
     [
         ([answer(bare=7.0)] * 20, {"device_ratio": False}),
-        ([answer(bare=7.0), answer(device=0.6, bare=0.1)] * 20, {"device_ratio": False}),
-        ([answer(), answer(device=0.3, bare=0.1)] * 20, {"device_ratio": True}),
-        ([answer(device=0.12, bare=0.1)] * 40 + [answer(device=0.1, bare=0.9)], {"device_ratio": True}),
+        ([answer(bare=7.0), answer("set_light", device=0.6, bare=0.1)] * 20, {"device_ratio": False}),
+        ([answer(), answer("set_light", device=0.3, bare=0.1)] * 20, {"device_ratio": True}),
+        ([answer(device=0.12, bare=0.1)] * 40 + [answer(device=9.0, bare=0.9)], {"device_ratio": True}),
         ([answer(device=0.3, bare=0.1)] * 20, {"device_ratio": False}),
         ([answer(total=16.5)] * 20, {"beside_p50_ms": False}),
         ([answer()] * 40 + [answer(total=90.0)], {"beside_p50_ms": True, "beside_p99_ms": False}),
