@@ -79,7 +79,8 @@ class Guard:
         """
         with self._lock:
             return (
-                self._too_early(command)
+                self._for_another(command)
+                or self._too_early(command)
                 or self._too_old(command, now_ns, approved)
                 or self._out_of_limits(command, now_ns)
                 or self._not_allowed(command)
@@ -123,6 +124,12 @@ class Guard:
                 raise Refused("the sequence names positions of its own; leave at_um or them out")
             base = (*self.where.stage_for(action.at_um), base[2])
         return outline(action.sequence, base, newest.exposure_ms, self.limits.max_frames)
+
+    def _for_another(self, command: Command) -> Verdict | None:
+        newest, camera = self.where.newest, command.target.camera
+        if camera is None or newest is None or camera == newest.camera:
+            return None
+        return _refused(f"the command is for camera '{camera}'; this is '{newest.camera}'")
 
     def _too_early(self, command: Command) -> Verdict | None:
         ahead_ns = command.issued_wall_ns - wall_ns()

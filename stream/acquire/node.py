@@ -7,9 +7,11 @@ import uuid
 
 from stream import metrics, plugins
 from stream.acquire.rig import Rig
+from stream.acquire.travel import Travel
+from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
 from stream.config import Configuration
-from stream.errors import DriverError
+from stream.errors import ConfigError, DriverError
 from stream.facts.rig import RigFacts
 from stream.stages import Driver
 from stream.surroundings import Surroundings
@@ -31,6 +33,8 @@ def run(config: Configuration, around: Surroundings) -> None:
     watch = config.watch
     if watch.metrics:
         around.report("metrics", metrics.serve("acquire", watch.host, watch.acquire_port))
+    if wrong := Travel(config.limits, Whereabouts()).plan(config.plan):
+        raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
     driver: Driver = plugins.load("drivers", config.camera.driver, around.base)()
     facts = RigFacts(around.run_dir, mw_per_mm2=config.dose.mw_per_mm2)
     try:

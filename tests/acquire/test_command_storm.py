@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_rig import Table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from useq import MDASequence
@@ -18,6 +17,7 @@ from useq import MDASequence
 from stream import command as c
 from stream.acquire.travel import crosses, inside
 from stream.config import Configuration, DoseSettings, LimitSettings, PlanSettings
+from tests.cases.hand_rig import Table
 
 ZONE = (20.0, 40.0, -10.0, 60.0)
 LIMITS: dict[str, Any] = {

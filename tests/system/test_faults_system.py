@@ -68,8 +68,8 @@ def test_a_killed_rig_is_started_again_in_a_new_epoch(begin: Begin) -> None:
 def test_a_stopped_analysis_sends_the_rig_back_to_its_base_plan(begin: Begin) -> None:
     run = begin("democam.toml", {**FAST, "limits": {"alive_timeout_s": 1.0}})
     run.wait(lambda: run.decided() > 10)
-    changed = ask(run, SetExposure(exposure_ms=50), origin="policy")
-    assert changed.state == "applied"
+    # On a busy machine the analysis may be late, and the rig on its plan, for a moment.
+    run.wait(lambda: ask(run, SetExposure(exposure_ms=50), origin="policy").state == "applied")
     os.kill(run.pid("analyse"), signal.SIGSTOP)
     try:
         run.wait(lambda: any("base plan on" in line for line in run.lines))
@@ -83,7 +83,7 @@ def test_a_stopped_analysis_sends_the_rig_back_to_its_base_plan(begin: Begin) ->
     finally:
         os.kill(run.pid("analyse"), signal.SIGCONT)
     run.wait(lambda: any("base plan off" in line for line in run.lines))
-    assert ask(run, SetExposure(exposure_ms=35), origin="policy").state == "applied"
+    run.wait(lambda: ask(run, SetExposure(exposure_ms=35), origin="policy").state == "applied")
     run.end()
 
 

@@ -52,13 +52,15 @@ class HandDriver:
     powers: list[float] = field(default_factory=list)
     positions: int = 1
     faults: dict[str, Exception] = field(default_factory=dict)
+    frame_ms: float | None = None
+    """How often a frame comes by itself; None: when a test exposes one."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._seq = 0
         self._shown: list[str] = []
         self._frames: list[Frame] = []
-        self._lit_ns = self.clock()
+        self._lit_ns = self._exposed_ns = self.clock()
         self.gate = threading.Event()
         self.gate.set()
         self.at_gate = threading.Event()
@@ -76,6 +78,9 @@ class HandDriver:
         self.power = self.power if plan.light_power is None else plan.light_power
 
     def next(self, timeout_s: float) -> Frame | Gap | Ended | None:
+        if self.frame_ms is not None and (self.clock() - self._exposed_ns) / 1e6 >= self.frame_ms:
+            self._exposed_ns = self.clock()
+            self.expose()
         with self._lock:
             if self._frames:
                 return self._frames.pop(0)
