@@ -9,15 +9,16 @@ The rules
 ---------
 1. Of the visits that are due, the one due longest goes first; visits due together go in the protocol's axis order.
    A part that has begun is not interrupted.
-2. A position's next visit is never due before the last one began. Thus while a visit waits, no other position begins
-   two visits after it was due.
+2. A position's next visit counts as due only after the last part of the one before has begun. Thus, while a visit
+   waits, every other position gets at most the rest of a visit or a whole one, never two.
 3. Inserted work is taken while no visit is due, and otherwise at most one shot of it after each part of the plan.
 4. A time point that begins more than a whole interval late moves the following ones: the plan slips, it is never
    hurried, and no time point is left out. By how much each event is late is told with the event.
 
-What follows from them: with N positions whose visits have m parts and last V, and inserted shots that last at most L,
-a visit begins at most ``max(V, L) + (N - 1) V + N m L`` after it was due, however much is asked beside the plan. And an
-inserted shot waits for at most one part of the plan. ``tests/drivers/micromanager/test_schedule.py`` proves both.
+What follows from them: with N positions whose visits have at most m parts and last at most V, and inserted shots that
+last at most L, a visit begins at most ``max(V, L) + (N - 1) V + N m L`` after it was due and the one before it was over,
+however much is asked beside the plan. And an inserted shot that is due waits for at most one part of the plan, when it
+is the only job. ``tests/drivers/micromanager/test_schedule.py`` proves both.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ class Schedule(Generic[Item]):
         self._one_by_one = one_by_one
         self._places: dict[int, _Place[Item]] = {}
         self._later: dict[int, _Place[Item]] = {}
-        self._left: dict[int, int] = {}
+        self._left: dict[int, _Place[Item]] = {}
         self._jobs: dict[str, _Job[Item]] = {}
         self._plan_had_its_turn = True
         for position, pattern in patterns.items():
@@ -261,7 +262,9 @@ class Schedule(Generic[Item]):
         if staying is not None and staying.leaving:
             staying.leaving, staying.tick, staying.pattern = False, self._clock.newest, pattern
             return
-        place = _Place(pattern, self._clock.newest, t=self._left.pop(position, 0), own_due_ns=now_ns)
+        before = self._left.pop(position, None)
+        t, ready_ns = (before.t, before.ready_ns) if before is not None else (0, 0)
+        place = _Place(pattern, self._clock.newest, t=t, own_due_ns=now_ns, ready_ns=ready_ns)
         if self._one_by_one and self._places:
             self._later[position] = place
         else:
@@ -270,14 +273,16 @@ class Schedule(Generic[Item]):
     def drop(self, position: int) -> None:
         """Visit a position no more; a visit that has begun is finished."""
         if position in self._later:
-            self._left[position] = self._later.pop(position).t
+            self._left[position] = self._later.pop(position)
         else:
             self._places[position].leaving = True
             self._remove_if_left(position)
 
     def insert(self, job_id: str, parts: Iterable[Part[Item]]) -> None:
         """Take these parts beside the plan."""
-        self._jobs[job_id] = _Job(deque(parts))
+        waiting = deque(parts)
+        if waiting:
+            self._jobs[job_id] = _Job(waiting)
 
     def cancel(self, job_id: str) -> int:
         """Take no more of a job; returns how many parts were left."""
@@ -316,9 +321,9 @@ class Schedule(Generic[Item]):
         if not place.parts:
             self._begin_visit(place, now_ns)
         part = place.parts.popleft()
+        place.ready_ns = now_ns + 1
         t, due_ns = place.visit
         self._remove_if_left(position)
-        self._next_course(now_ns)
         return Turn(part.items, due_ns, position, t)
 
     def _begin_visit(self, place: _Place[Item], now_ns: int) -> None:
@@ -348,7 +353,7 @@ class Schedule(Generic[Item]):
         """Keep the plan's clock going while nobody is on it, and skip visits in which nothing is taken."""
         if self._places and all(place.own_ns is not None or place.leaving for place in self._places.values()):
             self._clock.pass_by(now_ns)
-            self._next_course(now_ns)
+        self._next_course(now_ns)
         for place in self._places.values():
             while not place.parts and not self._is_done(place) and not self._lay_out(place):
                 if self._due_ns(place) > now_ns:
@@ -358,13 +363,12 @@ class Schedule(Generic[Item]):
     def _remove_if_left(self, position: int) -> None:
         place = self._places[position]
         if place.leaving and not place.parts:
-            self._left[position] = place.t
-            del self._places[position]
+            self._left[position] = self._places.pop(position)
 
     def _next_course(self, now_ns: int) -> None:
         """One by one: go to the next position when the course of this one is over."""
         if self._later and all(self._is_done(place) for place in self._places.values()):
-            self._left |= {done: place.t for done, place in self._places.items()}
+            self._left |= self._places
             self._places.clear()
             position, place = next(iter(self._later.items()))
             del self._later[position]

@@ -33,7 +33,7 @@ from drivers.virtual.options import VirtualOptions
 from drivers.virtual.shapes import LOBE
 from drivers.virtual.turns import Turn, line_of
 from stream.errors import StoreError
-from stream.frame import Frame
+from stream.frame import Frame, is_aside
 
 SCENES = "scenes.log"
 LINEAGE = "lineage.jsonl"
@@ -102,8 +102,8 @@ class Truth:
             return
         self._annals.delivered(frame, scene, view)
         key = (frame.index.p, frame.frame)
-        if key in self._seen:
-            return  # another channel or plane of a time point that is written
+        if key in self._seen or frame.index.g or is_aside(frame.field):
+            return  # another channel or plane of a time point that is written, another tile, or none of the plan's
         self._seen.add(key)
         self._scenes.write(_pack(frame.index.p, replace(scene, frame=frame.frame)))
         self._scenes.flush()
