@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stream.config import Configuration, parse
+from stream.config import Configuration, PlanSettings, parse
 from stream.errors import ConfigError
 
 ARMS = ("policy", "without", "fixed")
@@ -61,8 +62,17 @@ def arm(config: Configuration, name: str, seed: int, out: Path, interval_ms: flo
     if name != "policy":
         update["feedback"] = config.feedback.model_copy(update={"policies": ()})
     if interval_ms is not None:
-        update["plan"] = config.plan.model_copy(update={"interval_ms": interval_ms})
+        update["plan"] = _paced(config.plan, interval_ms)
     return config.model_copy(update=update)
+
+
+def _paced(plan: PlanSettings, interval_ms: float) -> PlanSettings:
+    """Return the plan at a steady interval; a protocol lasts as long as before, at least."""
+    if plan.protocol is None:
+        return plan.model_copy(update={"interval_ms": interval_ms})
+    loops = math.ceil((plan.frames or 1) * plan.interval_ms / interval_ms) + 1
+    protocol = plan.protocol.replace(time_plan={"interval": interval_ms / 1e3, "loops": loops})
+    return plan.model_copy(update={"interval_ms": interval_ms, "frames": loops, "protocol": protocol})
 
 
 def interval_of_same_dose(policy: Mapping[str, Any], without: Mapping[str, Any], seconds: float) -> float:

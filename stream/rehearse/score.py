@@ -89,17 +89,6 @@ class Scored:
     false_at_s: Sequence[float]
     figures: Mapping[str, Any] = field(default_factory=dict)
 
-    def windows_s(self) -> list[tuple[float, float, bool]]:
-        """Return the windows of the mitoses that were in view, in seconds of the run, and whether each was told."""
-        shown = {cell for sight in self.truth.sights.values() for cell in sight.dividing}
-        at_s, mitoses = self.clock.at_s, (self.truth.mitoses[cell] for cell in sorted(shown))
-        return [(at_s(one.begin_min), at_s(one.end_min), one.cell in self.caught) for one in mitoses]
-
-    @property
-    def missed_at_s(self) -> list[float]:
-        """When the missed ones split, in seconds of the run."""
-        return [self.clock.at_s(one.split_min) for one in self.missed]
-
     @property
     def commands_at_s(self) -> list[float]:
         """When commands were applied, in seconds of the run."""
