@@ -98,6 +98,8 @@ def _wishes(config: Configuration, table: Table, policies: Sequence[Mapping[str,
 
 
 def _light(config: Configuration, camera: Camera) -> Iterator[str]:
+    if camera is not None and not camera.get("light"):
+        return  # a recording: no light falls on anything
     budget_s = budget_full_power_s(config)
     if config.dose.mw_per_mm2 is None:
         yield "the light dose has no unit: measure the irradiance at the sample and set [dose] mw_per_mm2"

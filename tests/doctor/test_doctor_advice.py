@@ -84,6 +84,12 @@ def test_what_the_devices_lack_is_said(rig: dict[str, Any], said: str | None) ->
     assert [said in one for one in found if said] == ([True] if said else [])
 
 
+def test_a_recording_needs_no_light_budget() -> None:
+    dark = config(dose={"mw_per_mm2": None, "budget_j_per_cm2": None})
+    assert len(warnings(dark)) == 2
+    assert warnings(dark, camera={name: said for name, said in CAMERA.items() if name != "light"}) == []
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [
