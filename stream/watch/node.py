@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from stream import metrics
+from stream.command import Decision
 from stream.config import Configuration
-from stream.errors import ConfigError
+from stream.errors import ConfigError, WireError
 from stream.frame import Frame, Gap
 from stream.surroundings import Surroundings
 from stream.watch.families import Families
@@ -24,8 +25,9 @@ from stream.wire.subscribe import Subscriber
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+_DECIDE_S = 5.0
 _RIG_TOPICS = ("frame/", "facts")
-_STATUS = ("exposure_ms", "interval_ms", "stage_um", "light_power", "light_on")
+_STATUS = ("exposure_ms", "interval_ms", "stage_um", "light_power", "light_on", "shadow", "dose", "approvals")
 _RESULT_TOPICS = ("labels", "tracks", "events", "facts")
 _FAMILY_TOPICS = ("cells", "tracks", "events")
 
@@ -38,7 +40,8 @@ def run(config: Configuration, around: Surroundings) -> None:
     state = LiveState(config.run.name, config.chain.segment_channel)
     state.status({"rig": "starting", "interval_ms": config.plan.interval_ms, "exposure_ms": config.plan.exposure_ms})
     families = Families(around.run_dir)
-    server = _serve(config, state, families, around.run_dir)
+    control = ControlClient(wire.control, name="watch")
+    server = _serve(config, state, families, around.run_dir, control)
     around.report("page", server[1])
     feed = Feed(state)
     links = [
@@ -47,7 +50,6 @@ def run(config: Configuration, around: Surroundings) -> None:
     ]
     # Pictures may be passed over, a birth may not: families have a link of their own, of small tables.
     links.append(Subscriber(wire.results, _FAMILY_TOPICS, name="families", policy=lossless(), credits=wire.credits))
-    control = ControlClient(wire.control, name="watch")
     names = ("acquire", "analyse")
     threads = [
         threading.Thread(target=_follow, args=(link, name, feed, around.stop), name=f"watch-{name}", daemon=True)
@@ -70,14 +72,28 @@ def run(config: Configuration, around: Surroundings) -> None:
         server[0].stop()
 
 
-def _serve(config: Configuration, state: LiveState, families: Families, run_dir: Path) -> tuple[Server, str]:
-    """Start the page where the configuration says, or beside it when the place is taken."""
+def _serve(
+    config: Configuration, state: LiveState, families: Families, run_dir: Path, control: ControlClient
+) -> tuple[Server, str]:
+    """Start the page where the configuration says, or beside it when the place is taken.
+
+    Only a page that nobody but this machine sees may approve commands: it asks for no password.
+    """
     watch = config.watch
     host, _, port = watch.page.rpartition(":")
     if not port.isdigit():
         raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
+    private = host in ("localhost", "127.0.0.1", "[::1]", "::1")
+    state.status({"may_decide": private})
     made = partial(
-        Server, state, host, max_fps=watch.max_fps, jpeg_quality=watch.jpeg_quality, families=families, run_dir=run_dir
+        Server,
+        state,
+        host,
+        max_fps=watch.max_fps,
+        jpeg_quality=watch.jpeg_quality,
+        families=families,
+        run_dir=run_dir,
+        decide=partial(_decide, control) if private else None,
     )
     server = made(int(port))
     try:
@@ -87,6 +103,14 @@ def _serve(config: Configuration, state: LiveState, families: Families, run_dir:
         server = made(0)
         at = server.start()
     return server, f"http://{host}:{at}/"
+
+
+def _decide(control: ControlClient, command_id: str, approve: bool) -> None:
+    """Give the word of who sits at the page to the rig; its answer comes back as the command's state."""
+    try:
+        control.request(Decision(command_id=command_id, approve=approve, by="operator at the page"), _DECIDE_S)
+    except (WireError, ValueError) as error:
+        log.warning("the decision on %s did not reach the rig: %s", command_id, error)
 
 
 def _follow(link: Subscriber, name: str, feed: Feed, stop: threading.Event) -> None:

@@ -28,7 +28,7 @@ from stream.watch.doors import Doors
 from stream.watch.families import Families
 from stream.watch.picture import strip_jpeg
 from stream.watch.state import LiveState
-from stream.watch.viewer import Broadcast, Viewer, Wakeup, dump
+from stream.watch.viewer import Broadcast, Decide, Viewer, Wakeup, dump
 
 PAGE = Path(__file__).parent / "page"
 mimetypes.add_type("text/javascript", ".js")  # some Windows machines say text/plain, which browsers refuse to run
@@ -45,8 +45,10 @@ class Site:
         jpeg_quality: int,
         hosts: Iterable[str] = (),
         run_dir: Path | None = None,
+        decide: Decide | None = None,
     ) -> None:
         self._state, self._families, self._run_dir = state, families, run_dir
+        self._decide = decide
         self._max_fps, self._quality = max_fps, jpeg_quality
         self._broadcasts: dict[str, Broadcast] = {}
         self._viewers: set[Viewer] = set()
@@ -82,7 +84,7 @@ class Site:
 
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
-        viewer = Viewer(socket, self._state, self._wakeup, self._broadcast)
+        viewer = Viewer(socket, self._state, self._wakeup, self._broadcast, self._decide)
         self._viewers.add(viewer)
         try:
             await viewer.serve()
@@ -152,6 +154,8 @@ class Server:
         What ``/api/lineage`` answers from; left out, it knows no field.
     run_dir
         Where the run's facts are, for ``/api/why``.
+    decide
+        Takes an operator's word on a command that waits for it; left out, the page has no buttons for that.
     """
 
     def __init__(
@@ -165,8 +169,10 @@ class Server:
         hosts: Iterable[str] = (),
         families: Families | None = None,
         run_dir: Path | None = None,
+        decide: Decide | None = None,
     ) -> None:
-        self._site = Site(state, families or Families(), max_fps, jpeg_quality, (host.lower(), *hosts), run_dir)
+        known = (host.lower(), *hosts)
+        self._site = Site(state, families or Families(), max_fps, jpeg_quality, known, run_dir, decide)
         self._host, self._port = host, port
         self._thread: threading.Thread | None = None
 

@@ -85,12 +85,25 @@ def _key(shown: Shown) -> tuple[Any, ...]:
     return (*shown.key, *((mark["n"], mark["status"]) for mark in shown.marks))
 
 
+Decide = Callable[[str, bool], None]
+"""Gives an operator's word on a command: its id, and whether it may be applied."""
+
+
 class Viewer:
-    """Serves one WebSocket until it closes. The page says ``{"ack": serial}`` and ``{"field": name}``."""
+    """Serves one WebSocket until it closes.
+
+    The page says ``{"ack": serial}``, ``{"field": name}`` and, where it may, ``{"decide": id, "approve": true}``.
+    """
 
     def __init__(
-        self, socket: WebSocket, state: LiveState, wakeup: Wakeup, broadcast: Callable[[str], Broadcast]
+        self,
+        socket: WebSocket,
+        state: LiveState,
+        wakeup: Wakeup,
+        broadcast: Callable[[str], Broadcast],
+        decide: Decide | None = None,
     ) -> None:
+        self._decide = decide
         self._socket, self._state, self._wakeup, self._broadcast = socket, state, wakeup, broadcast
         self._field = ""
         self._drawn = asyncio.Event()
@@ -122,6 +135,9 @@ class Viewer:
             raise ValueError("a viewer says objects")
         if "ack" in said:
             self._drawn.set()
+        if self._decide is not None and isinstance(said.get("decide"), str) and isinstance(said.get("approve"), bool):
+            # It waits for the rig, so it has a thread of its own.
+            asyncio.get_running_loop().run_in_executor(None, self._decide, said["decide"], said["approve"])
         if (name := said.get("field")) in self._state.fields() and name != self._field:
             self._field = str(name)
             self._switched.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Iterator
 
@@ -149,6 +150,24 @@ def test_a_command_shows_why_what_and_the_answer(browser: Chromium, live: LiveSt
         assert said in words
     browser.evaluate("document.querySelector('#commands a').click()")
     assert browser.evaluate("document.querySelector('#events li').getAttribute('aria-current')") == "true"
+
+
+def test_a_command_that_waits_has_buttons_until_it_is_answered(browser: Chromium, live: LiveState) -> None:
+    heard: queue.Queue[tuple[str, bool]] = queue.Queue()
+    served = Server(live, port=0, decide=lambda command_id, approve: heard.put((command_id, approve)))
+    live.status({"rig": "running", "nodes": {"acquire": True}, "may_decide": True, "approvals": [{}]})
+    try:
+        browser.open(f"http://127.0.0.1:{served.start()}/")
+        live.command({"command_id": "c", "action": {"kind": "acquire"}, "cause": {}, "issued_wall_ns": 1})
+        live.ack({"command_id": "c", "state": "accepted", "reason": "waits for approval"})
+        browser.until("document.querySelector('#commands .ask')?.hidden === false")
+        browser.until(f"{BANNER}.textContent.includes('waits for approval')")
+        browser.evaluate("document.querySelector('#commands .ask button').click()")
+        assert heard.get(timeout=20) == ("c", True)
+        live.ack({"command_id": "c", "state": "denied", "reason": "nobody approved it within 60 s"})
+        browser.until("document.querySelector('#commands .ask').hidden")
+    finally:
+        served.stop()
 
 
 @pytest.mark.usefixtures("server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -177,6 +178,25 @@ def test_nonsense_ends_that_viewer_only(port: int, live: LiveState, nonsense: st
         until_closed(bad)
         live.status({"rig": "paused"})
         while facts(good)["status"].get("rig") != "paused":
+            pass
+
+
+def test_a_word_on_a_command_reaches_the_rig(live: LiveState) -> None:
+    heard: queue.Queue[tuple[str, bool]] = queue.Queue()
+    server = Server(live, port=0, decide=lambda command_id, approve: heard.put((command_id, approve)))
+    with viewer(server.start()) as link:
+        for said in ({"decide": "c1"}, {"decide": 7, "approve": True}, {"decide": "c1", "approve": False}):
+            link.send(json.dumps(said))
+        assert heard.get(timeout=10) == ("c1", False), "only a whole word counts"
+        assert heard.empty()
+    server.stop()
+
+
+def test_a_page_that_the_network_sees_decides_nothing(port: int, live: LiveState) -> None:
+    with viewer(port) as link:
+        link.send(json.dumps({"decide": "c1", "approve": True}))
+        live.status({"rig": "paused"})
+        while facts(link)["status"].get("rig") != "paused":
             pass
 
 

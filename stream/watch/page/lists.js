@@ -112,10 +112,15 @@ export class Events extends List {
   }
 }
 
+const waits = (row) => row.state === "accepted" && row.reason === "waits for approval";
+
 export class Commands extends List {
-  constructor(list, events) {
+  // decide(id, approve) gives the operator's word; mayDecide() says whether this page may.
+  constructor(list, events, decide, mayDecide) {
     super(list, 100);
     this.events = events;
+    this.decide = decide;
+    this.mayDecide = mayDecide;
   }
 
   since = (row) => row.wall_ms;
@@ -126,7 +131,7 @@ export class Commands extends List {
     middle.append(element("p", "what"), element("p", "detail why"), element("p", "detail answer"));
     const end = element("div", "end");
     end.append(element("p", "state"), element("p", "detail age"));
-    item.append(middle, end);
+    item.append(middle, end, this.#ask(item));
     return item;
   }
 
@@ -137,6 +142,24 @@ export class Commands extends List {
     const said = readback(row.readback);
     put(item, ".answer", [row.reason, said && `read back: ${said}`, seen].filter(Boolean).join("; "));
     state(item, row.state);
+    item.dataset.id = row.command_id;
+    item.querySelector(".ask").hidden = !waits(row) || !this.mayDecide();
+  }
+
+  #ask(item) {
+    const ask = element("div", "ask");
+    const buttons = [["Approve", true], ["Deny", false]].map(([word, approve]) => {
+      const button = element("button", "", word);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        for (const one of buttons) one.disabled = true;
+        this.decide(item.dataset.id, approve);
+      });
+      return button;
+    });
+    ask.append(...buttons);
+    ask.hidden = true;
+    return ask;
   }
 
   // "because of division 51, frame 196 (divisions.toml)"; the event's part is a link to its row.

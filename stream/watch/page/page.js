@@ -9,7 +9,8 @@ const events = new Events($("events"), (row) => {
   choose(row.field);
   picture.point(row);
 });
-const commands = new Commands($("commands"), events);
+const commands = new Commands(
+  $("commands"), events, (decide, approve) => say({ decide, approve }), () => Boolean(facts?.status.may_decide));
 
 let socket = null;
 let linked = false;

@@ -59,7 +59,7 @@ export function rig(facts, linked) {
   const { status, field } = facts;
   const word = linked ? status.rig ?? (facts.frame_age_ms === null ? "starting" : "running") : "disconnected";
   const node = $("rig");
-  node.textContent = sentence(word);
+  node.textContent = sentence(word) + (linked && status.shadow ? ", feedback in shadow" : "");
   node.dataset.tone = linked ? TONES[word] ?? "idle" : "bad";
   $("run").textContent = facts.run;
   document.title = `${sentence(word)} – ${facts.run || "cytoloop"}`;
@@ -68,12 +68,23 @@ export function rig(facts, linked) {
   put("f-exposure", ms(status.exposure_ms ?? field?.exposure_ms));
   put("f-interval", status.interval_ms === 0 ? "none" : ms(status.interval_ms));
   put("f-light", light(status));
+  put("f-dose", ...dose(status.dose, field?.name));
   put("f-stage", (status.stage_um ?? field?.stage_um)?.map((v) => number(v, 1)).join(", ").concat(" µm") ?? "–");
 }
 
 function light(status) {
   if (status.light_on === false) return "off";
   return status.light_power === undefined || status.light_power === null ? "–" : `${number(status.light_power * 100)} %`;
+}
+
+// What the shown field has had: in J/cm² where the light is calibrated; bursts count for their position's field.
+function dose(ledger, field) {
+  const had = ledger?.fields[(field ?? "").replace(/\/.*$/s, "")];
+  if (!had) return ["–"];
+  const tone = { warn: "warn", throttle: "warn", spent: "bad" }[had.level] ?? "";
+  const whole = ledger.budget_full_power_s ? ` (${number((100 * had.full_power_s) / ledger.budget_full_power_s)} %)` : "";
+  if (had.j_per_cm2 !== undefined) return [`${Number(had.j_per_cm2.toPrecision(3))} J/cm²${whole}`, tone];
+  return [`${Number(had.full_power_s.toPrecision(3))} s at full power${whole}, not calibrated`, tone];
 }
 
 function nodes(alive, linked) {
@@ -101,6 +112,8 @@ export function trouble(facts, quietMs) {
   if (status.rig === "ended") return ["gone", "The run has ended.", why, false];
   if (dead.length) return ["bad", `Not answering: ${dead.join(", ")}.`, why, false];
   if (status.rig === "paused") return ["warn", "Paused.", why, false];
+  const waiting = status.approvals?.length ?? 0;
+  if (waiting) return ["warn", waiting === 1 ? "A command waits for approval." : `${waiting} commands wait for approval.`, "", false];
   const limit = Math.max(2000, 3 * (status.interval_ms ?? 0), 3 * (status.exposure_ms ?? 0));
   const frameAge = facts.frame_age_ms === null ? 0 : facts.frame_age_ms + quietMs;
   return frameAge > limit ? ["warn", `No new frame for ${ms(frameAge)}.`, "", true] : null;
