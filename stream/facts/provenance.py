@@ -14,63 +14,11 @@ from typing import Any
 
 from stream.errors import StoreError
 from stream.facts.both import both
+from stream.facts.chain_query import ALONE, CHAIN, LOST, SHOWING
 from stream.frame import FrameRef, parse_field
 
-# Which settings of a frame a kind of command sets, and where it says so (NULL: always).
-_SETS = """
-VALUES ('set_exposure', 'exposure_ms', NULL), ('set_interval', 'interval_ms', NULL), ('set_roi', 'roi_px', NULL),
-    ('set_binning', 'binning', NULL), ('set_pixel_type', 'pixel_type', NULL), ('set_channel', 'channel', NULL),
-    ('move_stage', 'x_um', '$.action.x_um'), ('move_stage', 'y_um', '$.action.y_um'),
-    ('move_stage', 'z_um', '$.action.z_um'), ('recentre', 'x_um', NULL), ('recentre', 'y_um', NULL),
-    ('set_light', 'light_power', '$.action.power'), ('set_light', 'light_on', '$.action.on'),
-    ('add_position', 'x_um', NULL), ('add_position', 'y_um', NULL), ('add_position', 'z_um', NULL),
-    ('stimulate', 'stimulated', NULL), ('resume', 'resumed', NULL), ('acquire', 'taken', NULL)
-"""
 _OF_THE_FRAME = ("exposure_ms", "light_power", "channel", "roi_px", "binning", "x_um", "y_um", "z_um")
 
-# first: where each command shows first, as frames name it and as its answer says (either row may be lost).
-# caused: of those that show at or before the frame, the newest for each setting; what is bound to a position of the
-# plan holds there alone, and a sequence explains the frames that it took itself.
-CHAIN = f"""
-WITH shown AS (SELECT * FROM frames WHERE camera = ? AND session = ? AND epoch = ? AND seq = ?),
-sets(kind, setting, said) AS ({_SETS}),
-named(command_id, epoch, seq) AS (
-    SELECT e.command_id, e.epoch, e.seq FROM effects e, shown WHERE e.camera = shown.camera
-    UNION
-    SELECT t.command_id, json_extract(t.first_frame, '$.epoch'), json_extract(t.first_frame, '$.seq')
-    FROM transitions t, shown WHERE t.final AND json_extract(t.first_frame, '$.camera') = shown.camera
-),
-first AS (
-    SELECT *, row_number() OVER (PARTITION BY command_id ORDER BY epoch, seq) AS place FROM named
-),
-caused AS (
-    SELECT c.*, sets.setting, first.epoch AS since_epoch, first.seq AS since_seq, row_number() OVER (
-        PARTITION BY sets.setting ORDER BY first.epoch DESC, first.seq DESC, c.id DESC
-    ) AS age
-    FROM first JOIN commands c USING (command_id) JOIN sets USING (kind), shown
-    WHERE first.place = 1 AND (first.epoch, first.seq) <= (shown.epoch, shown.seq)
-        AND (sets.said IS NULL OR json_extract(c.command, sets.said) IS NOT NULL)
-        AND (sets.setting NOT IN ('x_um', 'y_um', 'z_um', 'interval_ms')
-            OR ifnull(json_extract(c.command, '$.target.position'), shown.p) = shown.p)
-        AND (c.kind != 'add_position' OR shown.p = (
-            SELECT json_extract(t.readback, '$.position') FROM transitions t
-            WHERE t.command_id = c.command_id AND t.final
-        ))
-        AND (c.kind != 'acquire' OR substr(shown.field, -length(c.command_id) - 1) = '/' || c.command_id)
-)
-SELECT c.*, n.policy, f.session AS since_session, f.field AS since_field, f.frame AS since_frame, v.line,
-    v.revision AS acted_on, s.session, s.epoch, s.seq, s.field, s.frame, s.channel, s.t_pop_ns, s.wall_ns,
-    d.t_decided_ns, d.same_host
-FROM caused c, shown
-LEFT JOIN frames f ON f.camera = shown.camera AND f.epoch = c.since_epoch AND f.seq = c.since_seq
-LEFT JOIN analysis.sent n ON n.command_id = c.command_id
-LEFT JOIN analysis.events v ON v.event_id = c.cause_event AND v.emitted_frame = c.cause_frame
-LEFT JOIN frames s ON s.field = v.field AND s.frame BETWEEN v.frame AND v.emitted_frame
-LEFT JOIN analysis.frames d ON d.field = s.field AND d.frame = s.frame
-    AND d.session = s.session AND d.epoch = s.epoch AND d.seq = s.seq
-WHERE c.age = 1
-ORDER BY c.since_epoch DESC, c.since_seq DESC, c.id DESC, c.setting, v.revision, s.id
-"""
 _ROUND_S = 1.0
 """What was lost is told from this long before the first frame of a chain to as long after its last one."""
 
@@ -152,11 +100,11 @@ def of_command(run_dir: Path, command_id: str) -> dict[str, Any]:
     """
     with both(run_dir) as facts:
         facts.row_factory = sqlite3.Row
-        row = facts.execute(_ALONE, (command_id,)).fetchone()
+        row = facts.execute(ALONE, (command_id,)).fetchone()
         if row is None:
             raise StoreError(f"{run_dir}: knows no command '{command_id}'")
         command = _command(facts, row)
-        for step in facts.execute(_ALONE, (command_id,)):
+        for step in facts.execute(ALONE, (command_id,)):
             _add(command, step)
         first = next((a["first_frame"] for a in reversed(command["answers"]) if a["first_frame"]), None)
         return {"frame": None, "settings": {}, "commands": [command | {"since": first}], "lost": []}
@@ -180,7 +128,7 @@ def of_event(run_dir: Path, event_id: str) -> dict[str, Any]:
             raise StoreError(f"{run_dir}: knows no event '{event_id}'")
         event = _event(facts, json.loads(last["line"]))
         event["frames"] = [
-            _seen(row, event) for row in facts.execute(_SHOWING, (last["field"], last["frame"], last["emitted_frame"]))
+            _seen(row, event) for row in facts.execute(SHOWING, (last["field"], last["frame"], last["emitted_frame"]))
         ]
         ids = facts.execute("SELECT command_id FROM commands WHERE cause_event = ? ORDER BY id", (event_id,)).fetchall()
     return {"event": event, "commands": [of_command(run_dir, row[0])["commands"][0] for row in ids]}
@@ -202,25 +150,6 @@ def find_frame(run_dir: Path, field: str | None = None, number: int | None = Non
         raise StoreError(f"{run_dir}: took no frame {field}:{number}; its fields are {', '.join(fields) or 'none yet'}")
 
 
-_ALONE = """
-SELECT c.*, NULL AS setting, n.policy, NULL AS since_session, NULL AS since_epoch, NULL AS since_seq,
-    NULL AS since_field, NULL AS since_frame, v.line, v.revision AS acted_on,
-    s.session, s.epoch, s.seq, s.field, s.frame, s.channel, s.t_pop_ns, s.wall_ns, d.t_decided_ns, d.same_host
-FROM commands c
-LEFT JOIN analysis.sent n ON n.command_id = c.command_id
-LEFT JOIN analysis.events v ON v.event_id = c.cause_event AND v.emitted_frame = c.cause_frame
-LEFT JOIN frames s ON s.field = v.field AND s.frame BETWEEN v.frame AND v.emitted_frame
-LEFT JOIN analysis.frames d ON d.field = s.field AND d.frame = s.frame
-    AND d.session = s.session AND d.epoch = s.epoch AND d.seq = s.seq
-WHERE c.command_id = ?
-ORDER BY v.revision, s.id
-"""
-_SHOWING = """
-SELECT s.*, d.t_decided_ns, d.same_host FROM frames s
-LEFT JOIN analysis.frames d ON d.field = s.field AND d.frame = s.frame
-    AND d.session = s.session AND d.epoch = s.epoch AND d.seq = s.seq
-WHERE s.field = ? AND s.frame BETWEEN ? AND ? ORDER BY s.id
-"""
 _AT = ("session", "epoch", "seq", "field", "frame")
 
 
@@ -339,17 +268,4 @@ def _lost(facts: sqlite3.Connection, frame: Mapping[str, Any], commands: Any) ->
     for command in commands:
         walls += [shown["wall_ns"] for shown in (command["event"] or {"frames": []})["frames"]]
     span = (min(walls) - round(_ROUND_S * 1e9), frame["wall_ns"] + round(_ROUND_S * 1e9))
-    return [dict(row) for row in facts.execute(_LOST, span * 5)]
-
-
-_LOST = """
-SELECT wall_ns, 'driver' AS stage, reason, missing AS count, field, NULL AS frame, detail FROM gaps
-    WHERE wall_ns BETWEEN ? AND ?
-UNION ALL SELECT wall_ns, stage, reason, count, field, frame, '' FROM losses WHERE wall_ns BETWEEN ? AND ?
-UNION ALL SELECT wall_ns, stage, reason, count, field, frame, '' FROM analysis.losses WHERE wall_ns BETWEEN ? AND ?
-UNION ALL SELECT wall_ns, 'analysis', reason, missing, field, NULL, detail FROM analysis.gaps
-    WHERE wall_ns BETWEEN ? AND ?
-UNION ALL SELECT wall_ns, 'policy ' || policy, reason, 1, event_id, NULL, '' FROM analysis.dropped
-    WHERE wall_ns BETWEEN ? AND ?
-ORDER BY wall_ns LIMIT 100
-"""
+    return [dict(row) for row in facts.execute(LOST, span * 5)]
