@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -18,6 +20,14 @@ count = {min = 1}
 kind = "set_interval"
 interval_ms = 150.0
 position = "event"
+[[rule]]
+name = "beside the plan"
+on = "frame"
+count = {min = 1}
+[[rule.do]]
+kind = "acquire"
+at_um = "event.position_um"
+sequence = {z_plan = {range = 2.0, step = 1.0}}
 [[rule]]
 name = "too bright"
 on = "frame"
@@ -54,7 +64,7 @@ def test_a_rehearsal_compares_three_arms_on_the_same_specimen(tmp_path: Path) ->
     config = tmp_path / "rehearsed.toml"
     config.write_text(CONFIG)
     done = CliRunner().invoke(
-        app, ["rehearse", str(config), "--seeds", "1", "--seconds", "4", "--out", str(tmp_path / "out"), "--json"]
+        app, ["rehearse", str(config), "--seeds", "1", "--seconds", "3", "--out", str(tmp_path / "out"), "--json"]
     )
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout.splitlines()[-1])
@@ -63,10 +73,13 @@ def test_a_rehearsal_compares_three_arms_on_the_same_specimen(tmp_path: Path) ->
     assert policy["commands"]["applied"] >= 1
     assert without["commands"].get("refused", 0) == fixed["commands"].get("refused", 0) == 0
     assert any(name.startswith("set_exposure refused") for name in policy["limits"])
+    assert (policy["aside"], policy["images"]) == (1, policy["frames"] + 3)
     assert policy["light_ms"] == 5.0 * policy["images"]
     assert fixed["frames"] > without["frames"]
     assert result["compared"]["dose_ratio"] is not None
     assert without["mitoses_shown"] >= 1
+    with closing(sqlite3.connect(Path(result["runs"][0]["run_dir"]) / "analysis.sqlite")) as facts:
+        assert facts.execute("SELECT DISTINCT field FROM frames").fetchall() == [("Camera:p0",)]  # no chain follows it
     folder = Path(result["picture"]).parent
     assert Path(result["picture"]).stat().st_size > 5_000
     assert json.loads((folder / "rehearsal.json").read_text()) == result
