@@ -10,6 +10,7 @@ from drivers.virtual.bench import Bench
 from drivers.virtual.buffer import FrameBuffer
 from drivers.virtual.camera import VirtualCamera
 from drivers.virtual.devices import VirtualFilter, VirtualFocus, VirtualLight, VirtualShutter, VirtualXYStage
+from drivers.virtual.exposures import Exposures
 from drivers.virtual.microscope import Microscope, Shot
 from drivers.virtual.modulator import VirtualModulator
 from drivers.virtual.night import Effect
@@ -38,10 +39,11 @@ class VirtualCore(UniMMCore):
         self.microscope = Microscope(options, tells=options.truth_dir is not None)
         self.microscope.night.listener = on_fault
         self.microscope.expose(self._bench.view())  # compiled code is warm before the first frame is due
-        modulator = VirtualModulator(self._bench, self.microscope, options.size_px)
-        self._camera = VirtualCamera(self._bench, self.microscope, options, self._stop_event, on_shot, modulator.feel)
+        self._exposures = Exposures(self._bench, self.microscope, options, self._stop_event, on_shot)
+        modulator = VirtualModulator(self._bench, self.microscope, options.size_px, self._exposures.catch_up)
+        self._exposures.on_begin = modulator.feel
         for label, device in {
-            CAMERA: self._camera,
+            CAMERA: VirtualCamera(self._bench, self._exposures, options.size_px),
             XY: VirtualXYStage(self._bench, self.microscope),
             FOCUS: VirtualFocus(self._bench),
             SHUTTER: VirtualShutter(self._bench),
@@ -66,12 +68,12 @@ class VirtualCore(UniMMCore):
 
     def unloadAllDevices(self) -> None:
         """Unload; a camera that hangs in an image is woken first, because it holds its own lock."""
-        self._camera.wake()
+        self._exposures.wake()
         super().unloadAllDevices()
 
     def reset(self) -> None:
         """Unload, and forget all configuration."""
-        self._camera.wake()
+        self._exposures.wake()
         super().reset()
 
     def setAutoShutter(self, state: bool) -> None:

@@ -63,7 +63,7 @@ class Microscope:
         self._turns: tuple[Turn, ...] = ()
         self._tells = tells
         self._passing: View | None = None
-        self._idle_ms = 0.0
+        self._left_ms = 0.0
         self._busy = threading.RLock()
         self.clock_s = 0.0
         """Time of the camera: what its exposures, their periods and the pauses between sequences took."""
@@ -105,22 +105,30 @@ class Microscope:
         """Count the exposure as taken: its light bleaches, and the time to the next frame passes, in :meth:`rest`."""
         with self._busy:
             self._passing, _ = self.night.seen(view, self.clock_s, self.counter)
+            self._left_ms += view.period_ms
             self._turns = ()
             self.counter += 1
 
     def idle(self, ms: float) -> None:
-        """Let time pass without a frame; it is spent with the next exposure."""
+        """Let time pass without a frame; it is spent in :meth:`rest`, too."""
         with self._busy:
-            self._idle_ms += ms
+            self._left_ms += ms
 
-    def rest(self) -> None:
-        """Let the time since the last exposure pass, unless it has passed already; the next exposure sees to it too."""
+    def forget(self) -> None:
+        """Let the time that is left to pass never pass."""
+        with self._busy:
+            self.rest(self._left_ms)
+            self._left_ms = 0.0
+
+    def rest(self, leave_ms: float = 0.0) -> None:
+        """Let the time since the last exposure pass, but for ``leave_ms``; the next exposure sees to what is left."""
         with self._busy:
             view, self._passing = self._passing, None
             if view is not None:
                 self._shine(view)
-            idle_ms, self._idle_ms = self._idle_ms, 0.0
-            self._age(idle_ms + (view.period_ms if view is not None else 0.0))
+            ms = max(self._left_ms - leave_ms, 0.0)
+            self._left_ms -= ms
+            self._age(ms)
 
     def stimulate(self, mask: NDArray[np.uint8], light_s: float, view: View) -> int:
         """Light the cells whose centres lie where ``mask`` does, and return how many.

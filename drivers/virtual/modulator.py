@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,13 +25,18 @@ class VirtualModulator(SLMDevice):
         Where the stage is, and whom the light falls on.
     size_px
         Width and height of the sensor.
+    catch_up
+        Lets life go on up to now, before the light falls on it.
     """
 
-    def __init__(self, bench: Bench, microscope: Microscope, size_px: tuple[int, int]) -> None:
+    def __init__(
+        self, bench: Bench, microscope: Microscope, size_px: tuple[int, int], catch_up: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._bench = bench
         self._microscope = microscope
         self._size_px = size_px
+        self._catch_up = catch_up
         self._feeling = threading.Lock()
         self._loaded = np.zeros(self.shape(), np.uint8)
         self._displayed: NDArray[np.uint8] | None = None
@@ -57,6 +63,7 @@ class VirtualModulator(SLMDevice):
 
     def display_image(self) -> None:
         """Light the loaded image from now on."""
+        self._catch_up()
         self.feel()
         with self._feeling:
             self._displayed = self._loaded if self._loaded.any() else None

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.virtual.annals import Annals
-from drivers.virtual.camera import TAG
+from drivers.virtual.exposures import TAG
 from drivers.virtual.labels import Labeller, Scene, scene_of
 from drivers.virtual.microscope import Shot, View
 from drivers.virtual.night import Effect

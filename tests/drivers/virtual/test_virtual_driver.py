@@ -1,5 +1,7 @@
 """The virtual microscope through the driver of real ones, and its buffer."""
 
+import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,18 @@ import tifffile
 
 from drivers.virtual.buffer import FrameBuffer
 from drivers.virtual.driver import VirtualDriver
-from stream.command import Action, Command, Recentre, SetChannel, SetExposure, SetInterval, SetLight, SetRoi
+from stream.command import (
+    Action,
+    Command,
+    Pause,
+    Recentre,
+    Resume,
+    SetChannel,
+    SetExposure,
+    SetInterval,
+    SetLight,
+    SetRoi,
+)
 from stream.config import CameraSettings, Configuration, PlanSettings
 from stream.errors import ConfigError, DriverError
 from stream.frame import Ended, Frame
@@ -175,6 +188,22 @@ def test_a_long_wait_for_the_next_frame_ends_at_once_when_the_stream_restarts(st
     driver.apply(command(SetRoi(roi_px=(0, 0, 64, 64))))
     (frame,) = frames(driver, 1)
     assert (frame.frame, frame.epoch, frame.pixels.shape) == (1, 1, (64, 64))
+
+
+@pytest.mark.parametrize("mode", ["stream", "mda"])
+def test_life_goes_on_by_the_clock_where_no_schedule_rules_it(start: Start, tmp_path: Path, mode: str) -> None:
+    driver = start(PLAN.model_copy(update={"mode": mode, "interval_ms": 400.0}), truth_dir=str(tmp_path))
+    before = frames(driver, 2)[-1]
+    driver.apply(command(Pause()))
+    threading.Event().wait(1.0)
+    driver.apply(command(Resume()))
+    after = until(driver, "resume")
+    driver.stop()
+    lines = [json.loads(line) for line in (tmp_path / "specimen.jsonl").read_text().splitlines()]
+    minute = {line["frame"]: line["minute"] for line in lines if line["kind"] == "frame"}
+    passed_min = (after.stamps.t_pop_ns - before.stamps.t_pop_ns) / 1e9 * 12.0
+    # A second of pause is twelve minutes; a schedule that slips on a busy machine takes some of the rest.
+    assert 11.7 < minute[after.frame] - minute[before.frame] < passed_min + 6.0
 
 
 def test_a_second_start_keeps_the_truth_of_the_first(tmp_path: Path) -> None:
