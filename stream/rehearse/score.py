@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from math import dist
 from pathlib import Path
@@ -17,59 +14,12 @@ from typing import Any
 import numpy as np
 
 from stream.config import DoseSettings
-from stream.errors import StoreError
-from stream.facts import analysis, rig
-from stream.facts.database import connect
 from stream.frame import is_aside
-from stream.rehearse.truth import Key, Mitosis, Point, Sight, Truth, read
+from stream.rehearse.account import Answered, Taken, Told, of_rig, told
+from stream.rehearse.truth import Key, Mitosis, Sight, Truth, read
 
 NEAR_UM = 10.0
 """A division is told in the right place within so much of the true one: less than a nucleus."""
-_FRAMES = "SELECT field, frame, t_pop_ns, roi_px FROM frames ORDER BY id"
-_DOSE = "SELECT field, full_power_ms + unknown_power_ms FROM dose"
-_WORDS = "SELECT event_id, status, field, frame, emitted_frame, line FROM events WHERE kind = ? ORDER BY id"
-_ANSWERS = """
-SELECT c.kind, c.origin, t.state, t.reason, t.mono_ns FROM commands c LEFT JOIN transitions t
-ON t.id = (SELECT max(id) FROM transitions WHERE command_id = c.command_id AND final) ORDER BY c.id
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A time point of a field as the rig took it; ``size_px`` (w, h)."""
-
-    field: str
-    frame: int
-    at_s: float
-    images: int
-    size_px: tuple[int, int]
-
-    @property
-    def key(self) -> Key:
-        """Which frame it is."""
-        return self.field, self.frame
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event with its first and last word; ``yx_px`` as the last one has it."""
-
-    field: str
-    frame: int
-    first_frame: int
-    status: str
-    yx_px: Point
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A command's fate."""
-
-    kind: str
-    origin: str
-    state: str
-    reason: str
-    at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +76,11 @@ def score(run_dir: Path, dose: DoseSettings) -> Scored:
         Its facts or its truth cannot be read.
     """
     truth = read(run_dir)
-    taken, light_ms, answers = _rig(run_dir)
+    taken, light_ms, answers = of_rig(run_dir)
     sizes = {one.key: one.size_px for one in taken}
     times = {one.key: one.at_s for one in taken}
     clock = Clock([(truth.sights[key].minute, at_s) for key, at_s in times.items() if key in truth.sights])
-    hits, wrong = _match(_told(run_dir, "division"), truth, sizes)
+    hits, wrong = _match(told(run_dir, "division"), truth, sizes)
     caught = {cell: times.get((event.field, event.first_frame), math.nan) for cell, event in hits.items()}
     missed = [one for one in truth.seen() if one.cell not in caught]
     false_at_s = [times[key] for event in wrong if (key := (event.field, event.frame)) in times]
@@ -138,52 +88,13 @@ def score(run_dir: Path, dose: DoseSettings) -> Scored:
     return replace(scored, figures=_figures(scored, len(wrong), dose))
 
 
-def _rig(run_dir: Path) -> tuple[list[Taken], dict[str, float], list[Answered]]:
-    rows, light, answers = (_ask(run_dir / rig.FILE, rig.VERSION, sql) for sql in (_FRAMES, _DOSE, _ANSWERS))
-    begun_ns = min((row[2] for row in rows), default=0)
-    points: dict[Key, list[tuple[float, str]]] = defaultdict(list)
-    for name, frame, t_pop_ns, roi_px in rows:
-        points[name, frame].append(((t_pop_ns - begun_ns) / 1e9, roi_px))
-    taken = []
-    for (name, frame), images in points.items():
-        _, _, width, height = json.loads(images[0][1])
-        taken.append(Taken(name, frame, images[0][0], len(images), (width, height)))
-    said = [
-        Answered(kind, origin, state or "unanswered", reason or "", ((ns or begun_ns) - begun_ns) / 1e9)
-        for kind, origin, state, reason, ns in answers
-    ]
-    return sorted(taken, key=lambda one: one.at_s), dict(light), said
-
-
-def _told(run_dir: Path, kind: str) -> list[Told]:
-    words: dict[str, list[Any]] = defaultdict(list)
-    for event_id, *word in _ask(run_dir / analysis.FILE, analysis.VERSION, _WORDS, kind):
-        words[event_id].append(word)
-    told = []
-    for revisions in words.values():
-        _, name, frame, first_frame, _ = revisions[0]
-        status, *_, line = revisions[-1]
-        said = json.loads(line)
-        y, x = np.mean(said["daughters_yx_px"] or [said["parent_yx_px"]], axis=0)
-        told.append(Told(name, frame, first_frame, status, (float(y), float(x))))
-    return told
-
-
-def _ask(path: Path, version: int, sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-    try:
-        with closing(connect(path, version)) as facts:
-            return facts.execute(sql, parameters).fetchall()
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
-
-
 def _match(
-    told: Sequence[Told], truth: Truth, sizes: Mapping[Key, tuple[int, int]]
+    events: Sequence[Told], truth: Truth, sizes: Mapping[Key, tuple[int, int]]
 ) -> tuple[dict[int, Told], list[Told]]:
     """Return the event that told of each mother, and the events that told of none; what was taken back told nothing."""
     hits: dict[int, Told] = {}
     wrong = []
-    for event in sorted(told, key=lambda one: (one.frame, one.field)):
+    for event in sorted(events, key=lambda one: (one.frame, one.field)):
         if event.status == "retracted":
             continue
         key = (event.field, event.frame)
