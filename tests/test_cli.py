@@ -76,7 +76,7 @@ def test_models_are_listed_as_one_json_object() -> None:
     assert ":class:" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["virtual.toml", "democam.toml", "rig.toml"])
+@pytest.mark.parametrize("name", ["virtual.toml", "virtual_night.toml", "democam.toml", "rig.toml"])
 def test_doctor_finds_the_examples_well(name: str) -> None:
     done = cytoloop("doctor", str(folder() / name), "--json")
     found = json.loads(done.stdout.splitlines()[-1])
