@@ -12,27 +12,25 @@ from useq import Position as Stop
 from drivers.micromanager.course import Position, Shot, asides
 from drivers.micromanager.programme import Programme, parts_of
 from drivers.micromanager.rig import Rig
+from drivers.micromanager.schedule import Part
 from drivers.micromanager.sequencing import sequenced
 from drivers.micromanager.shot import Flight
 from stream.command import Acquire, Command
-from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.protocol import infeasible, positions_of
 
 MOST_EVENTS = 10_000
-_LONGEST_MS = 2_000.0
+_SAID_KEPT = 64
 
 
 class Asides:
     """Checks such sequences, lays them out, and puts them in their places in the programme."""
 
-    def __init__(self, rig: Rig, programme: Programme, plan: PlanSettings) -> None:
+    def __init__(self, rig: Rig, programme: Programme) -> None:
         self._rig = rig
         self._programme = programme
-        self._longest_ms = plan.max_burst_ms or _LONGEST_MS
-        self._together: dict[str, bool] = {}
-        self._by_feedback: dict[str, bool] = {}
-        self._startup_ms = self._readout_ms = 0.0
+        self._startup_ms = 0.0
+        self._said: dict[str, dict[str, Any]] = {}
 
     def insert(self, command: Command) -> dict[str, Any]:
         """Put an Acquire's sequence beside the plan and say what will come of it. Raises Refused."""
@@ -44,38 +42,36 @@ class Asides:
         frames = sum(self._programme.ask(shot).takes_image for shot in shots)
         if not frames:
             raise Refused("the sequence takes no image")
-        longest_ms = max(self._longest_ms - self._startup_ms, 0.0) if action.sequenced else 0.0
-        parts = parts_of(shots, longest_ms, self._frame_ms)
+        longest_ms = max(self._programme.longest_burst_ms - self._startup_ms, 0.0) if action.sequenced else 0.0
+        parts = parts_of(shots, longest_ms, self._programme.frame_ms)
         together = [self._in_one_go(part.items) if action.sequenced else 1 for part in parts]
-        self._forget()
-        self._together[command.command_id] = action.sequenced
-        self._by_feedback[command.command_id] = command.cause.origin != "operator"
-        self._programme.insert(command.command_id, parts, command.cause.origin)
-        burst_ms = max(
-            sum(self._frame_ms(shot) for shot in part.items[:count]) + (self._startup_ms if count > 1 else 0.0)
-            for part, count in zip(parts, together, strict=True)
-        )
-        return {
+        self._programme.insert(command.command_id, parts, command.cause.origin, in_one_go=action.sequenced)
+        said = {
             "position": position,
             "frames": frames,
             "parts": len(parts),
             "sequenced": max(together) > 1,
-            "burst_ms": round(burst_ms, 3),
+            "burst_ms": round(max(map(self._burst_ms, parts, together)), 3),
+            "burst_measured_ms": None,
         }
-
-    def together(self, job: str) -> bool:
-        """Whether the hardware may take a job's shots in one go."""
-        return self._together.get(job, False)
-
-    def by_feedback(self, job: str) -> bool:
-        """Whether a job was asked for by feedback, not by an operator."""
-        return self._by_feedback.get(job, True)
+        if len(self._said) == _SAID_KEPT:
+            del self._said[next(iter(self._said))]
+        self._said[command.command_id] = said
+        return said
 
     def took(self, flight: Flight, popped_ns: Sequence[int]) -> None:
-        """Learn from a burst how long the camera takes to begin, and beyond the exposure for each frame."""
+        """Learn from a burst how long the camera takes to begin, and beyond the exposure for each frame.
+
+        What was said of its sequence gets what was measured: the answer waits for the burst's first frame.
+        """
         exposure_ms = sum(one.exposure_ms for one in flight.asked) / len(flight.asked)
         self._startup_ms = max((popped_ns[0] - flight.issued_ns) / 1e6 - exposure_ms, 0.0)
-        self._readout_ms = max((popped_ns[-1] - popped_ns[0]) / 1e6 / max(len(popped_ns) - 1, 1) - exposure_ms, 0.0)
+        if len(popped_ns) > 1:
+            apart_ms = (popped_ns[-1] - popped_ns[0]) / 1e6 / (len(popped_ns) - 1)
+            self._programme.readout_ms = max(apart_ms - exposure_ms, 0.0)
+        said = self._said.get(flight.asked[0].shot.aside)
+        if said is not None:
+            said["burst_measured_ms"] = round((popped_ns[-1] - flight.issued_ns) / 1e6, 3)
 
     def require_devices(self, sequence: MDASequence) -> None:
         """Raise Refused where a sequence needs what this rig lacks."""
@@ -121,14 +117,9 @@ class Asides:
     def _stop(self, place_um: Position) -> Stop:
         return Stop(x=place_um[0], y=place_um[1], z=place_um[2])
 
-    def _frame_ms(self, shot: Shot) -> float:
-        return self._programme.ask(shot).exposure_ms + self._readout_ms
+    def _burst_ms(self, part: Part[Shot], count: int) -> float:
+        """Return for how long a part keeps the core: the shots that go together, with the camera's own start."""
+        return sum(map(self._programme.frame_ms, part.items[:count])) + self._startup_ms * (count > 1)
 
     def _in_one_go(self, shots: tuple[Shot, ...]) -> int:
         return sequenced(self._rig, [self._programme.ask(shot) for shot in shots])[1]
-
-    def _forget(self) -> None:
-        """Keep nothing of sequences that were taken."""
-        waiting = self._programme.schedule.jobs
-        self._together = {job: value for job, value in self._together.items() if job in waiting}
-        self._by_feedback = {job: value for job, value in self._by_feedback.items() if job in waiting}

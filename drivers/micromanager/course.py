@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from useq import Channel, MDAEvent, MDASequence, _iter_sequence
+from useq import AcquireImage, Channel, MDAEvent, MDASequence, _iter_sequence
 from useq import Position as Stop
 
-from drivers.micromanager.schedule import Order, Pace, Part
+from drivers.micromanager.plan_clock import Pace
+from drivers.micromanager.schedule import Order, Part
 from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Index
@@ -78,9 +79,8 @@ class Course:
 
     def __init__(self, plan: PlanSettings, stage_um: Position, fov_um: tuple[float, float]) -> None:
         self.sequence = _filled(plan.protocol or _sequence_of(plan), stage_um, fov_um)
-        self._fov_um = fov_um
         self.pace = _pace(plan)
-        self._cycle = _cycle(self.sequence, plan.frames)
+        self._cycle = cycle_of(self.sequence)
         self._visits = _visits(self.sequence, self._cycle)
         self.spots = {p: self._spot(p) for p in range(len(positions_of(self.sequence)) or 1)}
 
@@ -95,6 +95,20 @@ class Course:
         visits = self._visits[position]
         # The first round may hold what is done once (an autofocus); from then on the rounds repeat.
         return visits[t] if t < len(visits) else visits[1 + (t - 1) % self._cycle]
+
+    def images(self, position: int, visits: int) -> int:
+        """Return how many images so many visits of a position give."""
+
+        def taken(t: int) -> int:
+            return sum(
+                isinstance(s.event.action, AcquireImage | type(None))
+                for part in self.parts(position, t)
+                for s in part.items
+            )
+
+        rounds, rest = divmod(max(visits - 1, 0), self._cycle)
+        each = [taken(1 + t) for t in range(self._cycle)] if visits > 1 else []
+        return taken(0) * (visits > 0) + rounds * sum(each) + sum(each[:rest])
 
     def add(self, place_um: Position) -> int:
         """Take one more position, with the protocol's own channels, planes and tiles; returns its number."""
@@ -154,11 +168,6 @@ def _pace(plan: PlanSettings) -> Pace:
     return Pace(round(plan.interval_ms * 1e6), plan.frames)
 
 
-def _cycle(sequence: MDASequence, frames: int | None) -> int:
-    cycle = cycle_of(sequence)
-    return cycle if frames is None else min(cycle, max(frames - 1, 1))
-
-
 def _filled(sequence: MDASequence, stage_um: Position, fov_um: tuple[float, float]) -> MDASequence:
     """Give every position all coordinates where anything is placed relative to it, and grids the size of an image."""
     sequence = _with_fov(sequence, fov_um)
@@ -209,7 +218,8 @@ def _visits(sequence: MDASequence, cycle: int) -> dict[int, Visits]:
         p, t = event.index.get("p", 0), event.index.get("t", 0)
         order = (*(event.index.get(axis, 0) for axis in early), p)
         found[p][t].append((order, Shot(_index(event, p, t), event)))
-    return {p: [_parts(visit) for visit in visits] for p, visits in found.items()}
+    count = len(positions_of(sequence)) or 1
+    return {p: [_parts(visit) for visit in found[p]] for p in range(count)}
 
 
 def _before_position(sequence: MDASequence) -> tuple[str, ...]:

@@ -130,12 +130,14 @@ class MicroManagerDriver(Generic[Options]):
             self.stop()
 
     def describe(self) -> Mapping[str, Any]:
-        """Say which devices are there, what they are set to, and which commands are honoured."""
+        """Say which devices are there, what they are set to, which commands are honoured, and once begun the plan."""
         rig = self._opened()
         paced = rig.options.interval_property
         refused = self._owner.ask(lambda: refusals(rig), _STOP_S)
+        mode = self._mode
         return {
             **self._owner.ask(rig.describe, _STOP_S),
+            **({"plan": self._owner.ask(mode.describe, _STOP_S)} if isinstance(mode, Planned) else {}),
             "name": self._camera,
             "commands": tuple(kind for kind in ACTION_KINDS if kind not in refused),
             "refused": refused,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from stream.command import Command, Target
@@ -90,6 +90,9 @@ class Planned(Protocol):
 
     def is_pending(self, command_id: str) -> bool:
         """Whether frames of such a sequence are still to come; may be asked from any thread."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say what is planned: positions, channels, time points, frames, duration."""
 
     def cancel(self, command_id: str | None) -> dict[str, int]:
         """Take such a sequence back, or all that feedback asked for; how many parts each had left."""

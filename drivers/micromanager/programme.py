@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from useq import AcquireImage, MDAEvent
@@ -13,6 +13,9 @@ from drivers.micromanager.schedule import Part, Schedule, Turn
 from stream.command import Target
 from stream.config import PlanSettings
 from stream.errors import Refused
+
+_LONGEST_MS = 2_000.0
+_OVER_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,15 @@ class Asked:
         return MDAEvent.model_validate(kept | changes)
 
 
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """Shots whose turn has come; ``together``: the hardware may take them in one go, where it can."""
+
+    items: tuple[Shot, ...]
+    due_ns: int
+    together: bool
+
+
 class Programme:
     """Course and schedule of a plan, with the settings that hold for its events now.
 
@@ -75,6 +87,9 @@ class Programme:
         self.exposure_ms: float | None = None
         self._exposures: dict[str, float] = {}
         self._jobs_of: dict[str, str] = {}
+        self._in_one_go: set[str] = set()
+        self.longest_burst_ms = plan.max_burst_ms or _LONGEST_MS
+        self.readout_ms = 0.0
 
     def ask(self, shot: Shot) -> Asked:
         """Return what is asked for a shot now: where its position is now, with the exposure that holds now."""
@@ -151,24 +166,62 @@ class Programme:
             raise Refused("it is the only position left; pause or stop the plan instead")
         self.schedule.drop(position)
 
-    def insert(self, job_id: str, parts: Iterable[Part[Shot]], origin: str) -> None:
-        """Take these parts beside the plan."""
+    def insert(self, job_id: str, parts: Iterable[Part[Shot]], origin: str, *, in_one_go: bool) -> None:
+        """Take these parts beside the plan, each in one go where the hardware can."""
+        over = [job for job in self._jobs_of if job not in self.schedule.jobs]
+        for job in over[:-_OVER_KEPT]:  # the newest may be in the camera still
+            del self._jobs_of[job]
+        self._in_one_go &= self._jobs_of.keys()
         self._jobs_of[job_id] = origin
+        self._in_one_go |= {job_id} if in_one_go else set()
         self.schedule.insert(job_id, parts)
+
+    def by_feedback(self, job_id: str) -> bool:
+        """Whether a job was asked for by feedback, not by an operator."""
+        return self._jobs_of.get(job_id) != "operator"
 
     def cancel(self, job_id: str | None) -> dict[str, int]:
         """Take no more of a job, or of all that feedback asked for; returns how many parts each had left."""
-        chosen = [job_id] if job_id is not None else [j for j, who in self._jobs_of.items() if who != "operator"]
+        chosen = [job_id] if job_id is not None else [j for j in self._jobs_of if self.by_feedback(j)]
         left = {job: self.schedule.cancel(job) for job in chosen}
-        self._jobs_of = {job: who for job, who in self._jobs_of.items() if job in self.schedule.jobs}
         return {job: count for job, count in left.items() if count}
 
-    def take(self, now_ns: int) -> Turn[Shot] | None:
-        """Return the part whose turn it is."""
+    def take(self, now_ns: int) -> Turned | None:
+        """Return the shots whose turn it is; of a burst that the protocol plans, as many as may be taken in one go."""
         turn = self.schedule.take(now_ns)
-        if turn is None or turn.position is None:
-            return turn
-        return Turn(tuple(_at(shot, turn.t) for shot in turn.items), turn.due_ns, turn.position, turn.t)
+        if turn is None:
+            return None
+        if turn.position is None:
+            return Turned(turn.items, turn.due_ns, turn.job in self._in_one_go)
+        shots = _numbered(turn)
+        while self._plan.protocol is not None and len(turn.items) == 1:
+            now_ns += 1
+            if sum(self.frame_ms(shot) for shot in (*shots, shots[-1])) > self.longest_burst_ms:
+                break
+            following = self.schedule.more(turn, now_ns)
+            if following is None:
+                break
+            shots += _numbered(following)
+        return Turned(tuple(shots), turn.due_ns, together=len(turn.items) == 1)
+
+    def frame_ms(self, shot: Shot) -> float:
+        """Return how long a shot of a burst takes, as far as bursts were seen."""
+        return self.ask(shot).exposure_ms + self.readout_ms
+
+    def describe(self) -> Mapping[str, Any]:
+        """Say what is planned: ``duration_s`` and ``frames`` are None for a plan without end."""
+        pace, spots = self.course.pace, self.course.spots
+        times_ns = pace.times_ns or (() if pace.ticks is None else (0, (pace.ticks - 1) * pace.interval_ns))
+        frames = None if pace.ticks is None else sum(self.course.images(p, pace.ticks) for p in spots)
+        return {
+            "protocol": self._plan.protocol is not None,
+            "positions": {p: {"name": spots[p].name, "stage_um": spots[p].now_um} for p in self.schedule.positions},
+            "channels": self.channels,
+            "time_points": pace.ticks,
+            "frames": frames,
+            "interval_ms": self.schedule.interval_ns() / 1e6,
+            "duration_s": times_ns[-1] / 1e9 if times_ns else None,
+        }
 
     def _pattern(self, position: int) -> Any:
         return lambda t: self.course.parts(position, t)
@@ -212,6 +265,6 @@ def parts_of(shots: Sequence[Shot], longest_ms: float, frame_ms: Any) -> list[Pa
     return [*parts, Part((), tuple(current), begun_ns)] if current else parts
 
 
-def _at(shot: Shot, t: int) -> Shot:
-    index = shot.index
-    return Shot(type(index)(t, index.p, index.c, index.z, index.g), shot.event, shot.aside)
+def _numbered(turn: Turn[Shot]) -> list[Shot]:
+    """Give the shots of a visit the number of its time point."""
+    return [replace(shot, index=replace(shot.index, t=turn.t)) for shot in turn.items]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.micromanager.schedule import Pace, Part, Schedule, Turn
+from drivers.micromanager.plan_clock import Pace
+from drivers.micromanager.schedule import Part, Schedule, Turn
 
 Parts = Sequence[Part[str]]
 
