@@ -109,7 +109,7 @@ def _folder(out: Path, name: str) -> Path:
 
 _SUMMED = (
     "divisions", "caught", "missed", "false", "frames", "images", "aside", "in_window", "light_ms", "span_s",
-    "mitoses_shown", "killed", "stimulated", "stimulated_daughters",
+    "mitoses_shown", "by_rig", "killed", "stimulated", "stimulated_daughters",
 )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from stream.rehearse.truth import Key, Mitosis, Sight, Truth, read
 NEAR_UM = 10.0
 """A division is told in the right place within so much of the true one: less than a nucleus."""
 
+_NOT_POLICIES = ("operator", "rig")
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -143,8 +145,9 @@ def _figures(scored: Scored, wrong: int, dose: DoseSettings) -> dict[str, Any]:
         "light_ms": round(sum(scored.light_ms.values()), 3),
         "budget_used": round(max(scored.light_ms.values(), default=0.0) / budget_ms, 4) if budget_ms else None,
         "span_s": round(span_s, 3),
-        "commands": dict(Counter(answer.state for answer in scored.answers)),
-        "limits": _limits(scored.answers),
+        "commands": dict(Counter(one.state for one in scored.answers if one.origin not in _NOT_POLICIES)),
+        "by_rig": sum(one.origin == "rig" for one in scored.answers),
+        "limits": _limits([one for one in scored.answers if one.origin not in _NOT_POLICIES]),
     }
 
 
