@@ -17,6 +17,15 @@ WRONG = {
     "an impossible value": ("[plan]\nexposure_ms = -1\n", "'plan.exposure_ms' input should be greater than 0 (got -1)"),
     "not a number": ("[plan]\nexposure_ms = nan\n", "'plan.exposure_ms'"),
     "a wrong type": ("[chain]\nqueue = 'many'\n", "'chain.queue' input should be a valid integer"),
+    "an unknown kind": ("[limits]\napprove = ['aquire']\n", "no command is called 'aquire'; did you mean 'acquire'?"),
+    "an unknown kind in a table": ("[limits]\nrates_per_s = { recenter = 1 }\n", "did you mean 'recentre'?"),
+    "a zone inside out": ("[limits]\nforbidden_um = [[5, 1, 0, 1]]\n", "with x0 < x1 and y0 < y1"),
+    "limits upside down": ("[limits]\nx_um = [5, 1]\n", "the lower limit 5 is above the upper one 1"),
+    "joules without calibration": ("[dose]\nbudget_j_per_cm2 = 5\n", "budgets in J/cm² need mw_per_mm2"),
+    "a budget below its warning": (
+        "[dose]\nwarn_full_power_s = 9\nbudget_full_power_s = 5\n",
+        "warn, throttle and budget must rise",
+    ),
     "no TOML": ("[plan\n", "not TOML"),
 }
 

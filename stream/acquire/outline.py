@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import prod
 
-from useq import AcquireImage, HardwareAutofocus, MDAEvent, MDASequence
+from useq import AcquireImage, GridFromPolygon, HardwareAutofocus, MDAEvent, MDASequence
 
 from stream.acquire.whereabouts import Position
 from stream.errors import Refused
+
+_SKIPPED = 50
+"""Of so many events one must be taken: channels may leave out time points and planes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,31 @@ def outline(sequence: MDASequence, base_um: Position, exposure_ms: float, most_f
 def _events(sequence: MDASequence, most_frames: int) -> Iterator[MDAEvent]:
     most = 2 * most_frames  # with an autofocus before each frame
     try:
+        # useq lays out every axis before it gives the first event: a billion time points would take the desk's life.
+        if _size(sequence) > _SKIPPED * most:
+            raise Refused(f"the sequence takes more than max_frames = {most_frames}")
         events = list(islice(iter(sequence), most + 1))
     except (ValueError, TypeError, NotImplementedError) as error:
         raise Refused(f"the sequence cannot be walked through: {error}") from error
     if sum(isinstance(event.action, AcquireImage) for event in events) > most_frames or len(events) > most:
         raise Refused(f"the sequence takes more than max_frames = {most_frames}")
     return iter(events)
+
+
+def _size(sequence: MDASequence) -> int:
+    """Return how many events a sequence may have at most, without laying it out."""
+    times, stack, grid = sequence.time_plan, sequence.z_plan, sequence.grid_plan
+    if isinstance(grid, GridFromPolygon):
+        raise Refused("the sequence fills a polygon, whose tiles nobody can count before; name rows and columns")
+    places = sum(1 if place.sequence is None else _size(place.sequence) for place in sequence.stage_positions)
+    sizes = (
+        len(sequence.channels),
+        0 if times is None else times.num_timepoints() + 1,
+        0 if stack is None else stack.num_positions(),
+        0 if grid is None else grid.num_positions(),
+        places,
+    )
+    return prod(max(size, 1) for size in sizes)
 
 
 def _check(event: MDAEvent) -> None:

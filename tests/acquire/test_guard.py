@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,8 +14,10 @@ from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import (
     Action,
+    AddPosition,
     Cause,
     Command,
+    DropPosition,
     MoveStage,
     Recentre,
     SetExposure,
@@ -141,3 +146,51 @@ def test_kinds_that_are_not_allowed_are_refused_for_policies_only() -> None:
 def test_the_rate_is_limited_over_a_sliding_second(guard: Guard) -> None:
     asked = [guard.check(command(SetExposure(exposure_ms=5)), t * 10**8) for t in range(12)]
     assert [verdict is None for verdict in asked] == [True] * 3 + [False] * 8 + [True]
+
+
+def passes(guard: Guard, action: Action, times_s: Sequence[float], origin: str = "policy") -> list[bool]:
+    return [guard.check(command(action, origin=origin), round(t * 1e9)) is None for t in times_s]
+
+
+MOVE = MoveStage(x_um=1)
+PACES: dict[str, tuple[dict[str, Any], list[float], list[bool]]] = {
+    "one in two seconds": (
+        {"rates_per_s": {"move_stage": 0.5}},
+        [0, 1, 1.9, 2.1, 3],
+        [True, False, False, True, False],
+    ),
+    "two a second": ({"rates_per_s": {"move_stage": 2}}, [0, 0.1, 0.2, 1.05, 1.15], [True, True, False, True, True]),
+    "a cooldown": ({"cooldown_s": {"move_stage": 10}}, [0, 5, 9.9, 10, 15], [True, False, False, True, False]),
+    "of another kind": ({"cooldown_s": {"acquire": 10}}, [0, 1], [True, True]),
+}
+
+
+@pytest.mark.parametrize("case", PACES)
+def test_kinds_have_rates_and_cooldowns_of_their_own(case: str) -> None:
+    limits, times_s, expected = PACES[case]
+    assert passes(guard_of(LimitSettings(**limits)), MOVE, times_s) == expected
+    assert all(passes(guard_of(LimitSettings(**limits)), MOVE, times_s, origin="operator")), "operators are not paced"
+
+
+def test_what_is_refused_for_another_reason_does_not_count_as_a_turn() -> None:
+    guard = guard_of(LimitSettings(cooldown_s={"move_stage": 10.0}, x_um=(0, 5)))
+    assert guard.check(command(MoveStage(x_um=9)), 0) is not None
+    assert guard.check(command(MOVE), 1) is None
+
+
+def test_a_second_look_after_approval_counts_no_turn() -> None:
+    guard = guard_of(LimitSettings(cooldown_s={"move_stage": 10.0}))
+    assert guard.check(command(MOVE), 0) is None
+    assert guard.check(command(MOVE), 1, approved=True) is None
+
+
+def test_positions_are_counted() -> None:
+    guard = guard_of(LimitSettings(max_positions=2))
+    more = command(AddPosition(x_um=1, y_um=1))
+    assert guard.check(more, 0) is None
+    guard.applied(more)
+    verdict = guard.check(more, 0)
+    assert verdict is not None
+    assert "max_positions is 2" in verdict.reason
+    guard.applied(command(DropPosition()))
+    assert guard.check(more, 0) is None

@@ -312,6 +312,8 @@ FAULTS = (
     Fault("a sequence of too many frames", "took none", "refused", "more than max_frames = 5",
           _asks(c.Acquire(sequence=MDASequence(z_plan={"range": 8, "step": 1}))),
           config={"limits": {"max_frames": 5}}),
+    Fault("a sequence of a billion frames", "took none, and did not try to count them", "refused",
+          "more than max_frames", _asks(c.Acquire(sequence=MDASequence(time_plan={"interval": 0, "loops": 10**9})))),
     Fault("a stack that leaves the focus box", "took none", "refused", "z -20 µm is outside the limits",
           _asks(c.Acquire(sequence=MDASequence(z_plan={"range": 40, "step": 10}))), config=BOX),
     Fault("positions without end", "added none", "refused", "max_positions is 1",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from stream.command import Ack, AckState, Command, SetExposure, Stimulate
+from stream.command import Ack, AckState, Command, Decision, SetExposure, Stimulate
 from stream.errors import WireError
 from stream.frame import FrameRef
 from stream.metrics import REGISTRY
@@ -50,6 +50,12 @@ def test_each_kind_of_request_arrives(server: ControlServer, client: ControlClie
     assert following(server).content == Alive("analyse", REF, 3)
     client.alive(None, 0)
     assert following(server).content == Alive("analyse", None, 0)
+    asked = threading.Thread(target=lambda: client.request(Decision(command_id="c1", approve=False, by="Ada"), WAIT_S))
+    asked.start()
+    got = following(server)
+    assert got.content == Decision(command_id="c1", approve=False, by="Ada")
+    server.reply(got, {"decided": "denied"})
+    asked.join(WAIT_S)
     client.submit(command())
     got = following(server)
     assert (got.name, got.request_id, got.content) == ("analyse", "c1", command())
@@ -165,6 +171,11 @@ BAD: dict[str, tuple[list[bytes], str, str]] = {
         good(command='{"command_id":"a","issued_wall_ns":1,"action":{"kind":"set_exposure","exposure_ms":NaN}}'),
         "malformed",
         "exposure_ms",
+    ),
+    "a decision without a word": (
+        note("decision", {"name": "x", "id": "7", "decision": "{}"}),
+        "malformed",
+        "not a decision",
     ),
     "negative pending": (note("alive", {"name": "x", "id": "7", "node": "x", "pending": -1}), "malformed", "pending"),
 }

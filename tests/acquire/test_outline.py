@@ -1,0 +1,88 @@
+"""What a sequence would do, before it is done."""
+
+from __future__ import annotations
+
+import pytest
+from useq import MDASequence
+
+from stream.acquire.outline import outline
+from stream.errors import Refused
+
+BASE = (10.0, 20.0, 3.0)
+
+
+def test_a_stack_in_two_channels() -> None:
+    sequence = MDASequence(
+        channels=[{"config": "A", "exposure": 5}, {"config": "B", "exposure": 30}], z_plan={"range": 4, "step": 2}
+    )
+    found = outline(sequence, BASE, 10.0, 100)
+    assert (found.frames, found.shortest_ms, found.longest_ms, found.light_ms) == (6, 5, 30, 105)
+    assert {z for *_, z in found.stops_um} == {1.0, 3.0, 5.0}
+    assert {(x, y) for x, y, _ in found.stops_um} == {(10.0, 20.0)}
+
+
+def test_a_burst_takes_its_time_and_the_exposure_that_is_set() -> None:
+    found = outline(MDASequence(time_plan={"interval": 0.5, "loops": 4}), BASE, 10.0, 100)
+    assert (found.frames, found.light_ms, found.duration_ms) == (4, 40.0, 1510.0)
+
+
+PLACES = {
+    "relative grid": (
+        {"grid_plan": {"rows": 1, "columns": 2, "fov_width": 10, "fov_height": 10}},
+        {(5.0, 20.0), (15.0, 20.0)},
+    ),
+    "absolute positions": ({"stage_positions": [(70, 80, 1)]}, {(70.0, 80.0)}),
+    "positions that leave an axis open": (
+        {"stage_positions": [{"x": 70, "y": 80}], "z_plan": {"range": 2, "step": 1}},
+        {(70.0, 80.0), (80.0, 100.0)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_every_place_that_may_be_meant_is_named(case: str) -> None:
+    plans, expected = PLACES[case]
+    found = outline(MDASequence(**plans), BASE, 10.0, 100)
+    assert {(x, y) for x, y, _ in found.stops_um} == expected
+
+
+def test_absolute_planes_are_absolute() -> None:
+    found = outline(MDASequence(z_plan={"absolute": [1, 2]}), BASE, 10.0, 100)
+    assert {z for *_, z in found.stops_um} == {1.0, 2.0}
+
+
+def test_a_shutter_that_stays_open_is_light_all_the_time() -> None:
+    plans = {"time_plan": {"interval": 0.5, "loops": 3}, "keep_shutter_open_across": ("t",)}
+    assert outline(MDASequence(**plans), BASE, 10.0, 100).light_ms == 1010.0
+
+
+ENDLESS = {
+    "frames": {"time_plan": {"interval": 0, "loops": 10**9}},
+    "phases": {"time_plan": [{"interval": 0, "loops": 10**9}, {"interval": 1, "loops": 2}]},
+    "a duration": {"time_plan": {"interval": 1e-6, "duration": 1e6}},
+    "planes": {"z_plan": {"range": 1e9, "step": 1e-3}},
+    "tiles": {"grid_plan": {"rows": 10**6, "columns": 10**6}},
+    "a position's own planes": {"stage_positions": [{"sequence": {"z_plan": {"range": 1e9, "step": 1e-3}}}]},
+    "just one too many": {"time_plan": {"interval": 0, "loops": 6}},
+    "all left out": {
+        "channels": [{"config": "A", "acquire_every": 10**6}],
+        "time_plan": {"interval": 0, "loops": 2000},
+        "z_plan": {"range": 1000, "step": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_what_is_too_long_is_refused_before_it_is_laid_out(case: str) -> None:
+    with pytest.raises(Refused, match="max_frames = 5"):
+        outline(MDASequence(**ENDLESS[case]), BASE, 10.0, 5)
+
+
+def test_device_properties_are_not_for_feedback() -> None:
+    class Sly(MDASequence):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            for event in super().__iter__():
+                yield event.replace(properties=[("LED", "Power", 100)])
+
+    with pytest.raises(Refused, match="sets device properties"):
+        outline(Sly(time_plan={"interval": 0, "loops": 2}), BASE, 10.0, 5)

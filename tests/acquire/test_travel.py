@@ -1,0 +1,147 @@
+"""Where the stage may go, by what the newest frames say of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stream.acquire.travel import Travel, crosses, inside
+from stream.acquire.whereabouts import Whereabouts
+from stream.clock import wall_ns
+from stream.command import Acquire, Action, AddPosition, Cause, Command, MoveStage, Recentre, SetRoi, Target
+from stream.config import LimitSettings, PlanSettings
+from stream.errors import Refused
+from stream.frame import Frame, Index
+from stream.stages import Readback
+
+ZONE = (20.0, 40.0, -10.0, 10.0)
+LIMITS = LimitSettings(x_um=(-100, 100), y_um=(-100, 100), z_um=(-5, 5), forbidden_um=(ZONE,))
+
+
+def frame(stage_um: tuple[float, float, float] = (0.0, 0.0, 0.0), p: int = 0, commands: tuple[str, ...] = ()) -> Frame:
+    return Frame(
+        "r", "c", "s", 0, 0, f"c:p{p}", 0, np.zeros((5, 5), np.uint8), index=Index(p=p), stage_um=stage_um,
+        commands=commands,
+    )  # fmt: skip
+
+
+def command(action: Action, position: int | None = None) -> Command:
+    return Command(
+        command_id="x", action=action, cause=Cause(), issued_wall_ns=wall_ns(), target=Target(position=position)
+    )
+
+
+def travel(*frames: Frame, limits: LimitSettings = LIMITS) -> Travel:
+    where = Whereabouts()
+    for one in frames or (frame(),):
+        where.took(one)
+    return Travel(limits, where)
+
+
+WAYS = {
+    "beside it": (MoveStage(x_um=19.9), None),
+    "onto its edge": (MoveStage(x_um=20.0), "is in the forbidden zone"),
+    "through it": (MoveStage(x_um=60), "crosses"),
+    "around it, up": (MoveStage(y_um=50), None),
+    "only the focus": (MoveStage(z_um=3), None),
+    "a new place in it": (AddPosition(x_um=30, y_um=0), "is in the forbidden zone"),
+    "a new place behind it": (AddPosition(x_um=60, y_um=0), "crosses"),
+    "a new place elsewhere": (AddPosition(x_um=0, y_um=60), None),
+    "out of the box": (MoveStage(y_um=-101), "y -101 µm is outside"),
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_zones_hold_for_the_goal_and_the_way(case: str) -> None:
+    action, says = WAYS[case]
+    found = travel().refuses(command(action))
+    assert (found is None) if says is None else (says in str(found))
+
+
+def test_out_of_a_zone_the_stage_may_always_go() -> None:
+    inside_it = travel(frame((30.0, 0.0, 0.0)))
+    assert inside_it.refuses(command(MoveStage(x_um=0))) is None
+    assert inside_it.refuses(command(MoveStage(x_um=31))) is not None
+
+
+def test_the_ways_between_places_of_the_plan_count() -> None:
+    """Position 1 lies behind the zone: seen from there, a move of position 0 past it would cross."""
+    two = travel(frame((60.0, 0.0, 0.0), p=1), frame((0.0, 50.0, 0.0), p=0))
+    assert two.refuses(command(MoveStage(x_um=0.0, y_um=40.0), position=0)) is None
+    assert "crosses" in str(two.refuses(command(MoveStage(x_um=0.0, y_um=0.0), position=0)))
+
+
+def test_a_recentring_is_judged_by_the_stage_point_that_it_leads_to() -> None:
+    """With an ROI in a corner of the sensor the stage goes elsewhere than to the target."""
+    corner = replace(frame(), pixels=np.zeros((100, 100), np.uint8), roi_px=(0, 0, 100, 100), sensor_px=(200, 200))
+    assert travel(corner).refuses(command(Recentre(target_um=(-20.0, -50.0)))) is not None  # stage (30, 0)
+    assert travel(corner).refuses(command(Recentre(target_um=(30.0, 0.0)))) is None  # stage (80, 50), past the zone
+    assert "is in" in str(travel().refuses(command(Recentre(target_um=(30.0, 0.0)))))
+
+
+def test_a_new_geometry_is_not_guessed() -> None:
+    where = Whereabouts()
+    where.took(frame())
+    where.applied(command(SetRoi(roi_px=(0, 0, 2, 2))), Readback({"roi_px": (0, 0, 2, 2)}))
+    with pytest.raises(Refused, match="no frame shows yet"):
+        where.stage_for((0.0, 0.0))
+    where.took(frame(commands=("x",)))
+    assert where.stage_for((3.0, 4.0)) == (3.0, 4.0)
+
+
+def test_a_move_counts_before_its_first_frame() -> None:
+    where = Whereabouts()
+    where.took(frame())
+    where.applied(command(MoveStage(x_um=60)), Readback({"stage_um": (60.0, 0.0, 0.0)}))
+    where.took(frame())  # it was on its way already
+    assert where.at_um == (60.0, 0.0, 0.0)
+    assert "crosses" in str(Travel(LIMITS, where).refuses(command(MoveStage(x_um=0))))
+    where.took(frame((60.0, 0.0, 0.0), commands=("x",)))
+    where.took(frame((61.0, 0.0, 0.0)))
+    assert where.at_um == (61.0, 0.0, 0.0)
+
+
+def test_without_a_frame_nobody_knows() -> None:
+    blind = Travel(LIMITS, Whereabouts())
+    assert "no frame shows yet" in str(blind.refuses(command(MoveStage(x_um=1))))
+    with pytest.raises(Refused, match="no frame shows yet"):
+        blind.refuses(command(Recentre(target_um=(0, 0))))
+
+
+def test_the_plan_itself_is_checked() -> None:
+    def problem(*places: tuple[float, float, float]) -> str | None:
+        return Travel(LIMITS, Whereabouts()).plan(PlanSettings(positions_um=places))
+
+    assert problem((0, 0, 0), (0, 60, 0)) is None
+    assert "is in the forbidden zone" in str(problem((30, 0, 0)))
+    assert "crosses" in str(problem((0, 0, 0), (60, 0, 0)))
+    assert "x 200 µm is outside" in str(problem((200, 0, 0)))
+
+
+number = st.floats(-50, 50, allow_nan=False).map(lambda v: round(v, 3))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(number, number), st.tuples(number, number))
+def test_a_way_crosses_where_one_of_its_points_lies_inside(
+    start: tuple[float, float], goal: tuple[float, float]
+) -> None:
+    points = [
+        (start[0] + (goal[0] - start[0]) * t, start[1] + (goal[1] - start[1]) * t) for t in np.linspace(0, 1, 400)
+    ]
+    if any(inside(point, ZONE) for point in points):
+        assert crosses(start, goal, ZONE)
+    wider = (ZONE[0] - 1, ZONE[1] + 1, ZONE[2] - 1, ZONE[3] + 1)
+    if crosses(start, goal, ZONE):
+        assert any(inside(point, wider) for point in points)
+
+
+def test_an_acquire_is_judged_where_it_brings_the_stage() -> None:
+    from useq import MDASequence
+
+    one = MDASequence(z_plan={"range": 2, "step": 1})
+    assert "is in" in str(travel().refuses(command(Acquire(sequence=one, at_um=(30.0, 0.0)))))
