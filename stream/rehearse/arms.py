@@ -26,6 +26,8 @@ def on_the_virtual_microscope(config: Configuration) -> tuple[Configuration, lis
     ConfigError
         ``[rehearse] options`` says something that the virtual microscope does not know.
     """
+    from drivers.virtual.options import VirtualOptions
+
     options, changes = dict(config.camera.options), []
     if config.camera.driver != _VIRTUAL_ONLY:
         changes.append(f"[camera] driver '{config.camera.driver}' is rehearsed on the virtual microscope")
@@ -38,6 +40,12 @@ def on_the_virtual_microscope(config: Configuration) -> tuple[Configuration, lis
     if config.camera.driver != _VIRTUAL_ONLY and config.plan.channels:
         moved, said = _channels_renamed(moved, options)
         changes.append(said)
+    half_um = [side / 2 for side in parse(VirtualOptions, options, "[rehearse] options").specimen_um]
+    lost = [(x, y) for x, y, _ in config.plan.positions_um if abs(x) > half_um[0] or abs(y) > half_um[1]]
+    if lost:
+        changes.append(
+            f"[plan] positions where the virtual specimen (± {half_um[0]:.0f} x {half_um[1]:.0f} µm) ends: {lost}"
+        )
     return moved, changes
 
 

@@ -48,6 +48,14 @@ def test_channels_of_another_rig_are_the_virtual_ones_in_order() -> None:
     assert "DAPI as nuclei, FITC as cytoplasm, Cy5 as nothing" in changes[-1]
 
 
+def test_positions_beyond_the_specimen_are_named() -> None:
+    data = {"camera": {"options": {"fields": 1, "size_px": [100, 100], "pixel_um": 1.0}},
+            "plan": {"mode": "mda", "positions_um": [[0, 0, 0], [60, 0, 0]]}}  # fmt: skip
+    _, changes = on_the_virtual_microscope(parse(Configuration, data, "c"))
+    assert len(changes) == 1
+    assert "(± 50 x 50 µm) ends: [(60.0, 0.0)]" in changes[0]
+
+
 def test_a_protocol_keeps_everything_but_its_pace() -> None:
     protocol = {
         "stage_positions": [[0, 0, 0], [100, 0, 0]],
