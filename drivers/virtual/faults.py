@@ -7,14 +7,15 @@
         { kind = "dropped_frames", at_s = 20, for_s = 5, fraction = 0.2 },
     ]
 
-Seconds and minutes here are those of the camera's clock, which counts exposures, their periods and pauses: a replay of
-the same commands has the same faults at the same frames. Chance comes from the seed.
+Seconds and minutes here are those of the camera's clock: it counts the periods of a sequence's frames, whatever the
+wall says, and real time between sequences and between single images. In stream mode the same commands at the same
+frames meet the same faults again. Chance comes from the seed.
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
@@ -27,8 +28,6 @@ class _Fault(Settings):
     """When it begins."""
     for_s: float | None = Field(default=None, gt=0)
     """How long it lasts; None: to the end."""
-
-    unit: ClassVar[str] = ""
 
     def on(self, clock_s: float) -> bool:
         """Whether it is going on."""
@@ -118,14 +117,14 @@ class DroppedFrames(_Fault):
 
 
 class SlowStage(_Fault):
-    """A move takes its time, and frames are exposed under it."""
+    """A move in the plane takes its time, and frames are exposed under it."""
 
     kind: Literal["slow_stage"]
     takes_ms: float = Field(default=500.0, gt=0)
 
 
 class RefusingStage(_Fault):
-    """A move raises an error, or stops ``short_um`` before its end, or does not begin where it is shorter."""
+    """A move in the plane raises an error, or stops ``short_um`` before its end (or does not begin, if shorter)."""
 
     kind: Literal["refusing_stage"]
     how: Literal["raises", "stops_short"] = "raises"

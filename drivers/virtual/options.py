@@ -22,7 +22,8 @@ class VirtualOptions(MicroManagerOptions):
     """
 
     seed: int = Field(default=0, ge=0)
-    """Same seed and same commands at the same frames: same pixels."""
+    """Same seed and same commands at the same frames of a stream: same pixels. In any case each cell's fate is the
+    same, but for what light and its neighbours do to it."""
     cells: int = Field(default=100, ge=1, le=2000)
     """Nuclei in one field of view at the start."""
     fields: int = Field(default=3, ge=1, le=9)

@@ -151,6 +151,11 @@ def test_a_rig_without_a_modulator_says_so(bench: Any) -> None:
         bench.apply(Stimulate(mask_yx_px=(((1, 1), (1, 9), (9, 9)),), duration_ms=5.0))
 
 
+def test_a_modulator_that_is_not_there_is_named(bench_of: Any) -> None:
+    with pytest.raises(DriverError, match="modulator 'DMD'"):
+        bench_of(slm="DMD")
+
+
 def test_outlines_are_filled_whatever_their_shape() -> None:
     angles = np.linspace(0.0, 2 * np.pi, 400, endpoint=False)
     disc = np.stack([50 + 30 * np.cos(angles), 40 + 30 * np.sin(angles)], axis=1)

@@ -284,8 +284,10 @@ def test_a_refusing_stage_is_found_out(start: Start, tmp_path: Path, how: str, w
     assert told(tmp_path, "refusing_stage")[0]["asked_um"] == [30.0, 0.0]
 
 
-def test_a_camera_that_dies_once_is_started_again(start: Start, tmp_path: Path) -> None:
-    driver = start({"kind": "camera_dies", "at_s": 0.12, "for_s": 0.01})
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("how", ["stops", "raises"])
+def test_a_camera_that_dies_once_is_started_again(start: Start, tmp_path: Path, how: str) -> None:
+    driver = start({"kind": "camera_dies", "at_s": 0.12, "for_s": 0.01, "how": how})
     taken = items(driver, lambda taken: any(frame.epoch == 1 for frame in frames_of(taken)))
     assert [item.reason for item in taken if isinstance(item, Gap)] == ["restart"]
     driver.stop()
