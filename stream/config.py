@@ -78,8 +78,11 @@ class PlanSettings(Settings):
     def _as_the_protocol_says(self) -> PlanSettings:
         if self.protocol is None:
             return self
+        open_exposure = any(channel.exposure is None for channel in self.protocol.channels)
         for name, value in _planned(self.protocol).items():
             stated = getattr(self, name)
+            if name == "exposure_ms" and open_exposure and name in self.model_fields_set:
+                continue
             if name in self.model_fields_set and stated != value:
                 raise ValueError(f"{name} = {stated!r} contradicts the protocol, which says {value!r}; leave it out")
             self.__dict__[name] = value

@@ -13,6 +13,7 @@ from stream.errors import DriverError, Refused
 
 Values = Mapping[str, Any]
 
+_STREAM = "a stream takes nothing beside itself; use [plan] mode = 'mda' or a protocol"
 NO_FRAME = (c.Pause, c.Stop, c.Cancel)
 """After these no frame need follow that could name the command."""
 
@@ -150,7 +151,7 @@ class Commands:
     def _planned(self) -> Planned:
         if isinstance(self._mode, Planned):
             return self._mode
-        raise Refused("a stream takes nothing beside itself; use [plan] mode = 'mda' or a protocol")
+        raise Refused(_STREAM)
 
     def _stimulate(self, action: c.Stimulate, command: c.Command) -> Values:
         values = stimulate(self._rig, self._mode, self._places, action, command)
@@ -170,8 +171,8 @@ class Commands:
         return {"stopped": True}
 
 
-def refusals(rig: Rig) -> dict[str, str]:
-    """Return the kinds of command that this rig never honours, and why."""
+def refusals(rig: Rig, mode: Mode | None = None) -> dict[str, str]:
+    """Return the kinds of command that this rig never honours, or not in the mode that it runs in, and why."""
     lacking = {
         "set_binning": not rig.core.hasProperty(rig.camera.label, "Binning") and "the camera cannot bin",
         "set_pixel_type": not rig.core.hasProperty(rig.camera.label, "PixelType") and "the camera has one pixel type",
@@ -181,4 +182,6 @@ def refusals(rig: Rig) -> dict[str, str]:
         "set_light": not rig.light.present and "there is neither a shutter nor a light_property",
         "stimulate": rig.modulator.lacking,
     }
+    streams = mode is not None and not isinstance(mode, Planned)
+    lacking |= dict.fromkeys(("add_position", "drop_position", "acquire", "cancel"), streams and _STREAM)
     return {kind: reason for kind, reason in lacking.items() if reason}

@@ -133,8 +133,8 @@ class MicroManagerDriver(Generic[Options]):
         """Say which devices are there, what they are set to, which commands are honoured, and once begun the plan."""
         rig = self._opened()
         paced = rig.options.interval_property
-        refused = self._owner.ask(lambda: refusals(rig), _STOP_S)
         mode = self._mode
+        refused = self._owner.ask(lambda: refusals(rig, mode), _STOP_S)
         return {
             **self._owner.ask(rig.describe, _STOP_S),
             **({"plan": self._owner.ask(mode.describe, _STOP_S)} if isinstance(mode, Planned) else {}),

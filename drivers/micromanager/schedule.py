@@ -63,10 +63,11 @@ class Turn(Generic[Item]):
 
 @dataclass(slots=True)
 class _Place(Generic[Item]):
-    """A position: the next visit's number ``t``, and ``tick``, the time point of the plan that it will be for."""
+    """A position: the next visit's number ``t``; ``tick``, the time point that it is for; on the plan ``since_ns``."""
 
     pattern: Pattern[Item]
     tick: int
+    since_ns: int
     t: int = 0
     own_ns: int | None = None
     own_due_ns: int = 0
@@ -173,7 +174,7 @@ class Schedule(Generic[Item]):
             return self._clock.step_ns
         place = self._places.get(position) or self._later[position]
         if interval_ns is None and place.own_ns is not None:
-            place.tick = self._clock.newest
+            place.tick, place.since_ns = self._clock.newest, now_ns
         elif interval_ns is not None:
             place.own_due_ns = now_ns if place.begun_ns is None else max(place.begun_ns + interval_ns, now_ns)
         place.own_ns = interval_ns
@@ -188,11 +189,12 @@ class Schedule(Generic[Item]):
         """Visit a position from the next time point on; one that was dropped goes on with its own count of visits."""
         staying = self._places.get(position)
         if staying is not None and staying.leaving:
-            staying.leaving, staying.tick, staying.pattern = False, self._clock.newest, pattern
+            staying.leaving, staying.pattern = False, pattern
+            staying.tick, staying.since_ns = self._clock.newest, now_ns
             return
         before = self._left.pop(position, None)
         t, ready_ns = (before.t, before.ready_ns) if before is not None else (0, 0)
-        place = _Place(pattern, self._clock.newest, t=t, own_due_ns=now_ns, ready_ns=ready_ns)
+        place = _Place(pattern, self._clock.newest, now_ns, t=t, own_due_ns=now_ns, ready_ns=ready_ns)
         if self._one_by_one and self._places:
             self._later[position] = place
         else:
@@ -236,7 +238,8 @@ class Schedule(Generic[Item]):
         return place.pattern(place.t)
 
     def _due_ns(self, place: _Place[Item]) -> int:
-        return place.own_due_ns if place.own_ns is not None else self._clock.due_ns(place.tick)
+        planned_ns = place.own_due_ns if place.own_ns is not None else self._clock.due_ns(place.tick)
+        return max(planned_ns, place.since_ns)
 
     def _is_done(self, place: _Place[Item]) -> bool:
         if place.parts:
@@ -301,5 +304,5 @@ class Schedule(Generic[Item]):
             position, place = next(iter(self._later.items()))
             del self._later[position]
             self._clock.restart(now_ns)
-            place.tick, place.own_due_ns = 0, now_ns
+            place.tick, place.since_ns, place.own_due_ns = 0, now_ns, now_ns
             self._places[position] = place

@@ -67,7 +67,10 @@ def test_the_driver_says_what_it_opened(bench: Any) -> None:
     assert said["devices"]["XY"] == "DemoCamera.DXYStage"
     assert said["channels"] == ("Cy5", "DAPI", "FITC", "Rhodamine")
     assert "set_roi" in said["commands"]
-    assert set(said["refused"]) == {"acquire", "stimulate", "add_position", "drop_position"}
+    assert set(said["refused"]) == {"stimulate"}
+    bench.start(mode="stream")
+    said = bench.driver.describe()
+    assert set(said["refused"]) == {"acquire", "cancel", "stimulate", "add_position", "drop_position"}
     assert said["interval"]["mda"] == "kept by the driver"
     assert "no interval_property" in said["interval"]["stream"]
 
@@ -115,7 +118,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cadence", "core_clock", "geometry", "options", "popper", "restarts", "timeline", "timetable"]
+    "module", ["cadence", "core_clock", "geometry", "options", "popper", "restarts", "timeline", "schedule"]
 )
 def test_the_examples_in_the_documentation_hold(module: str) -> None:
     failed, tried = doctest.testmod(import_module(f"drivers.micromanager.{module}"))
