@@ -97,6 +97,8 @@ class Specimen:
     def _step(self) -> None:
         self._steps += 1
         self.minute = round(self._steps * STEP_MIN - SETTLE_MIN, 6)
+        if not len(self.cells):
+            return
         noise, chance = drawn(np.ascontiguousarray(self.cells["key"]), np.uint64(self._steps), self._normal)
         pace = self._pace()
         self._move(noise, pace)

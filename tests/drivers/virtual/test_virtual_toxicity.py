@@ -1,9 +1,14 @@
 """Light harms by its dose, and only where it falls; what it does not touch lives on as it would have."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from drivers.virtual.annals import Annals
 from drivers.virtual.cycle import Phase
+from drivers.virtual.labels import scene_of
 from drivers.virtual.microscope import Microscope, View
 from drivers.virtual.options import VirtualOptions
 from drivers.virtual.specimen import Specimen
@@ -68,6 +73,21 @@ def test_a_lethal_dose_kills_each_cell_at_its_own() -> None:
     assert len(specimen.cells) < 3 * len(killed)
 
 
+def test_an_empty_dish_is_still_a_dish(tmp_path: Path) -> None:
+    options = TOXIC.model_copy(update={"cells": 2, "fields": 1, "toxic_lethal_s": 0.001})
+    microscope, annals = Microscope(options, tells=True), Annals(tmp_path, options)
+    view = replace(VIEW, period_ms=5_000.0)
+    for _ in range(20):
+        shot = microscope.expose(view)
+        annals.exposed(shot)
+        microscope.pass_by(view)
+    annals.close()
+    assert shot.cells is not None
+    assert len(shot.cells) == 0
+    assert not scene_of(shot, 0).lobes.size
+    assert shot.pixels.mean() > 100.0
+
+
 def test_by_default_light_harms_nobody() -> None:
     _, dark = lit_life(QUICK, 0.0)
     _, lit = lit_life(QUICK, 10.0)
@@ -79,7 +99,7 @@ def test_by_default_light_harms_nobody() -> None:
 )
 def test_a_frame_gives_its_dose_to_the_lit_field_alone(channel: str, power: float, dose_s: float) -> None:
     microscope = Microscope(QUICK)
-    view = View((0.0, 0.0, 0.0), (0, 0, 256, 256), 1, 20.0, 100.0, power, channel, "16bit")
+    view = replace(VIEW, power=power, channel=channel)
     microscope.expose(view)
     cells = microscope.specimen.cells
     half_um = 128 * QUICK.pixel_um
