@@ -17,7 +17,7 @@ from stream.command import Recentre
 from stream.event import Event
 from stream.stages import Wish
 
-FAR_UM = 20.0
+FAR_UM = 30.0
 REST_S = 2.0
 
 
