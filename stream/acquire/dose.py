@@ -6,15 +6,15 @@ light of unknown power counts as full, and light between frames counts for as lo
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
+from stream.acquire.budget import Budget, Caps, Level, said
+from stream.acquire.lamp import Lamp, Power, brighter, counted
 from stream.acquire.outline import Outline
-from stream.command import Action, Command, SetExposure, SetInterval, SetLight, Stimulate
+from stream.command import Action, Command, SetExposure, SetLight, Stimulate
 from stream.config import DoseSettings
 from stream.facts.rig import Dose
 from stream.frame import Frame, parse_field, plan_field
@@ -24,17 +24,6 @@ RESERVE_FRAMES = 2
 RESERVE_OPEN_MS = 1_000.0
 """The same for a shutter that stays open between frames."""
 _PATIENCE_NS = 10_000_000_000
-_J_PER_CM2 = 1e-4
-"""One µJ/mm² in J/cm²."""
-
-
-class Level(IntEnum):
-    """How far a field is through its budget."""
-
-    FREE = 0
-    WARN = 1
-    THROTTLE = 2
-    SPENT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ class Lit:
     ``power`` is None where nobody knows it; ``between_ms`` is what it adds beyond its exposure, at full power.
     """
 
-    power: float | None
+    power: Power
     between_ms: float
     reached: Level | None
     """The level that the field has reached with it."""
@@ -60,21 +49,12 @@ class Burnt:
     exposure_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """What feedback may not go beyond while the rig itself spares the light."""
-
-    interval_ms: float
-    exposure_ms: float
-    power: float | None
-
-
 @dataclass(slots=True)
 class _Held:
-    """Light that is promised to a sequence; ``until_ns`` is when it must be over, once it has begun."""
+    """Exposure that is promised to a sequence; ``until_ns`` is when it must be over, once it has begun."""
 
     field: str
-    left_ms: float
+    lit_ms: float
     duration_ms: float
     until_ns: int | None = None
 
@@ -103,98 +83,76 @@ class DoseLedger:
     """
 
     def __init__(
-        self, settings: DoseSettings, spent: Mapping[str, Dose], power: float | None, *, stays_open: bool = False
+        self, settings: DoseSettings, spent: Mapping[str, Dose], power: Power, *, stays_open: bool = False
     ) -> None:
-        self._settings = settings
-        self._levels_ms = {
-            Level.WARN: _in_ms(settings, settings.warn_full_power_s, settings.warn_j_per_cm2),
-            Level.THROTTLE: _in_ms(settings, settings.throttle_full_power_s, settings.throttle_j_per_cm2),
-            Level.SPENT: _in_ms(settings, settings.budget_full_power_s, settings.budget_j_per_cm2),
-        }
+        self._stimulate_power = settings.stimulate_power
+        self._budget, self._lamp = Budget(settings), Lamp(power)
         self._lock = threading.Lock()
         self._fields = {name: _Field(dose.full_power_ms + dose.unknown_power_ms) for name, dose in spent.items()}
-        self._power, self._on, self._known = power, True, True
-        self._asked: dict[str, SetLight | None] = {}
-        self._fading: tuple[str, float | None] | None = None
+        self._held: dict[str, _Held] = {}
         self._stays_open = stays_open
-        self._field = ""
+        self._lit_field = ""
         self._since_ns: int | None = None
         self._burnt_ms = 0.0
-        self._held: dict[str, _Held] = {}
         self.caps: Caps | None = None
+        """Set while the rig itself spares the light."""
 
     @property
     def on(self) -> bool:
         """Whether frames are lit."""
-        return self._on
+        return self._lamp.on
 
     @property
-    def power(self) -> float | None:
-        """The light's power as it counts now: 0 where it is off, None where nobody knows."""
-        return (self._power if self._known else None) if self._on else 0.0
+    def power(self) -> Power:
+        """The light's power as it is set now: 0 where it is off, None where nobody knows."""
+        return self._lamp.power
 
-    def shutter(self, stays_open: bool) -> None:
-        """Say whether the light is on between frames."""
+    def begin(self, *, stays_open: bool, dark: bool, now_ns: int) -> None:
+        """The camera starts now: say whether the light is on between frames, and whether there is any."""
         self._stays_open = stays_open
-
-    def dark(self) -> None:
-        """Say that the light begins at no power."""
-        self._power, self._known = 0.0, True
+        if dark:
+            self._lamp.set_power = 0.0
+        self.opened(now_ns)
 
     # ---- what happens to the light ---------------------------------------------------------------------------------
 
     def asked(self, command: Command) -> None:
-        """A command is about to change the light: the first frame that names it has the new light."""
-        if isinstance(command.action, SetLight):
-            with self._lock:
-                self._asked[command.command_id] = command.action
+        """A command is about to be applied."""
+        with self._lock:
+            self._lamp.asked(command)
 
     def answered(self, command: Command, values: Mapping[str, Any] | None) -> None:
-        """The hardware said what it did; None: it failed half-way, and nobody knows how bright it is now."""
+        """The hardware said what it did; None: it failed half-way."""
         with self._lock:
-            if command.command_id not in self._asked:
-                return
-            shown, before = self._asked.pop(command.command_id) is None, self._brighter()
-            if values is None:
-                self._on, self._known = True, False
-                return
-            self._set(values.get("power"), values.get("on"))
-            if not shown:  # frames that were exposed before are still on their way
-                self._fading = (command.command_id, before)
+            self._lamp.answered(command, values)
 
     def refused(self, command: Command) -> None:
-        """The hardware refused: nothing has changed."""
+        """The hardware refused a command."""
         with self._lock:
-            self._asked.pop(command.command_id, None)
+            self._lamp.refused(command)
 
     def took(self, frame: Frame) -> Lit:
         """Count a frame."""
+        name = plan_field(frame.field)
         with self._lock:
-            before = self._brighter()
-            for command_id in frame.commands:
-                if action := self._asked.get(command_id):
-                    self._set(action.power, action.on)
-                    self._asked[command_id] = None
-                if self._fading and self._fading[0] == command_id:
-                    self._fading = None
-            power = self._brighter()
-            between_ms = self._between_ms(frame)
-            lit = _most(before, power) if between_ms else power
-            place = self._fields.setdefault(plan_field(frame.field), _Field(0.0))
-            exposed_ms = frame.exposure_ms * _counted(power)
-            place.frame_ms = exposed_ms + between_ms * _counted(lit)
+            before = self._lamp.at_most
+            self._lamp.shown(frame.commands)
+            power = self._lamp.at_most
+            exposed_ms = frame.exposure_ms * counted(power)
+            place = self._fields.setdefault(name, _Field(0.0))
+            place.frame_ms = exposed_ms + self._between_ms(frame) * counted(brighter(before, power))
             place.exposure_ms, place.seen = frame.exposure_ms, True
             added_ms = max(place.frame_ms - self._burnt_ms, 0.0)
             place.spent_ms += added_ms
-            self._pay(frame, added_ms)
-            self._field, self._burnt_ms = plan_field(frame.field), 0.0
+            self._pay(frame)
+            self._lit_field, self._burnt_ms = name, 0.0
             if self._since_ns is not None:
                 self._since_ns = frame.stamps.t_pop_ns
             return Lit(power, added_ms - exposed_ms, self._reached(place))
 
     def stimulated(self, field: str, duration_ms: float) -> float:
         """Count a stimulation and return what it cost, in ms at full power."""
-        cost_ms = duration_ms * self._settings.stimulate_power
+        cost_ms = duration_ms * self._stimulate_power
         with self._lock:
             self._fields.setdefault(field, _Field(0.0)).spent_ms += cost_ms
         return cost_ms
@@ -211,16 +169,16 @@ class DoseLedger:
         ``closing``: it has been closed now, or no frame will follow.
         """
         with self._lock:
-            since_ns, place = self._since_ns, self._fields.get(self._field)
+            since_ns, place = self._since_ns, self._fields.get(self._lit_field)
             if closing:
                 self._since_ns = None
             if since_ns is None or place is None or not self._stays_open:
                 return None
-            lit_ms = max((now_ns - since_ns) / 1e6, 0.0) * _counted(self._brighter())
+            lit_ms = max((now_ns - since_ns) / 1e6, 0.0) * counted(self._lamp.at_most)
             cost_ms = max(lit_ms - self._burnt_ms, 0.0)
             self._burnt_ms = 0.0 if closing else self._burnt_ms + cost_ms
             place.spent_ms += cost_ms
-            return Burnt(self._field, cost_ms, self._reached(place), place.exposure_ms)
+            return Burnt(self._lit_field, cost_ms, self._reached(place), place.exposure_ms)
 
     # ---- what that refuses -----------------------------------------------------------------------------------------
 
@@ -234,29 +192,28 @@ class DoseLedger:
         sequence
             What an ``acquire`` would do.
         """
+        action = command.action
         with self._lock:
-            if capped := self._capped(command):
+            if self.caps is not None and (capped := self.caps.refuses(command)):
                 return capped
-            if not math.isfinite(self._levels_ms[Level.SPENT]):
+            if not self._budget.limited:
                 return None
-            action = command.action
             if isinstance(action, SetLight | SetExposure):
-                return self._next_frames(action)
+                return self._next_frames(action, now_ns)
             cost_ms = 0.0
             if sequence is not None:
-                cost_ms = sequence.light_ms * _counted(self.power)
+                cost_ms = sequence.light_ms * counted(self._lamp.at_most)
             elif isinstance(action, Stimulate):
-                cost_ms = action.duration_ms * self._settings.stimulate_power
+                cost_ms = action.duration_ms * self._stimulate_power
             left_ms = max(self._left_ms(field or "", now_ns), 0.0)
             if cost_ms > left_ms:
-                return f"it would light {field} for {_said(cost_ms)}; of the budget {_said(left_ms)} are left"
+                return f"it would light {field} for {said(cost_ms)}; of the budget {said(left_ms)} are left"
             return None
 
     def hold(self, command: Command, field: str, sequence: Outline) -> None:
         """Keep back what a sequence will cost until its frames have cost it, so that no second one can spend it too."""
         with self._lock:
-            cost_ms = sequence.light_ms * _counted(self.power)
-            self._held[command.command_id] = _Held(field, cost_ms, sequence.duration_ms)
+            self._held[command.command_id] = _Held(field, sequence.light_ms, sequence.duration_ms)
 
     def ended(self, command_id: str, applied: bool, now_ns: int) -> None:
         """A sequence was not taken after all, or its frames have begun to come."""
@@ -269,143 +226,81 @@ class DoseLedger:
 
     def tempered(self, action: Action) -> Action:
         """Return an action of the way back to the plan as the rig's own sparing allows it."""
-        caps = self.caps
-        if caps is None:
-            return action
-        if isinstance(action, SetInterval) and (action.interval_ms or 0.0) < caps.interval_ms:
-            return SetInterval(interval_ms=caps.interval_ms)
-        if isinstance(action, SetLight) and caps.power is not None and (action.power or 1.0) > caps.power:
-            return action.model_copy(update={"power": caps.power})
-        return action
+        return action if self.caps is None else self.caps.tempered(action)
 
     def spent_fields(self) -> list[str]:
         """Return the fields that have had their budget."""
         with self._lock:
-            limit_ms = self._levels_ms[Level.SPENT]
-            return [name for name, place in self._fields.items() if place.spent_ms >= limit_ms]
+            return [name for name, place in self._fields.items() if self._level(place) is Level.SPENT]
 
     def told(self) -> dict[str, Any]:
         """Return the ledger as plain data: the unit, and by field what it has had and how far it is."""
         with self._lock:
-            fields = {name: self._told(place) for name, place in self._fields.items()}
-            limit_ms = self._levels_ms[Level.SPENT]
+            fields = {
+                name: {**self._budget.told(place.spent_ms), "level": place.level.name.lower()}
+                for name, place in self._fields.items()
+            }
         return {
-            "unit": "J/cm2" if self._settings.mw_per_mm2 else "unit not calibrated: s at full power",
-            "budget_full_power_s": round(limit_ms / 1e3, 3) if math.isfinite(limit_ms) else None,
+            "unit": self._budget.unit,
+            "budget_full_power_s": round(self._budget.whole_ms / 1e3, 6) if self._budget.limited else None,
             "throttled": self.caps is not None,
             "fields": fields,
         }
 
     # ---- inside, under the lock ------------------------------------------------------------------------------------
 
-    def _set(self, power: float | None, on: bool | None) -> None:
-        if power is not None:
-            self._power, self._known = float(power), True
-        if on is not None:
-            self._on = bool(on)
-
-    def _brighter(self) -> float | None:
-        """Return the power that a frame may have had: until one shows the new light, the brighter of both."""
-        return _most(self._fading[1], self.power) if self._fading else self.power
-
     def _between_ms(self, frame: Frame) -> float:
         if not self._stays_open or self._since_ns is None:
             return 0.0
         return max((frame.stamps.t_pop_ns - self._since_ns) / 1e6 - frame.exposure_ms, 0.0)
 
+    def _level(self, place: _Field) -> Level:
+        return self._budget.level(place.spent_ms, self._reserve_ms(place) if place.seen else 0.0)
+
     def _reached(self, place: _Field) -> Level | None:
-        reached = Level.FREE
-        for level, limit_ms in self._levels_ms.items():
-            reserve_ms = self._reserve_ms(place) if level is Level.SPENT else 0.0
-            if place.spent_ms + reserve_ms >= limit_ms:
-                reached = level
+        reached = self._level(place)
         if reached <= place.level:
             return None
         place.level = reached
         return reached
 
-    def _pay(self, frame: Frame, cost_ms: float) -> None:
-        """Take what a frame beside the plan has cost from what was promised to its sequence."""
+    def _reserve_ms(self, place: _Field) -> float:
+        """Return what closing the light may still cost."""
+        open_ms = RESERVE_OPEN_MS * counted(self._lamp.at_most) if self._stays_open else 0.0
+        return max(RESERVE_FRAMES * place.frame_ms, open_ms)
+
+    def _pay(self, frame: Frame) -> None:
+        """Take a frame beside the plan from what was promised to its sequence."""
         named = parse_field(frame.field) if self._held else None
         held = self._held.get(named.aside) if named is not None else None
         if named is not None and held is not None:
-            held.left_ms -= cost_ms
-            if held.left_ms <= 0:
+            held.lit_ms -= frame.exposure_ms
+            if held.lit_ms <= 0:
                 del self._held[named.aside]
 
-    def _reserve_ms(self, place: _Field) -> float:
-        """Return what closing the light may still cost."""
-        open_ms = RESERVE_OPEN_MS * _counted(self._brighter()) if self._stays_open else 0.0
-        return max(RESERVE_FRAMES * place.frame_ms, open_ms)
-
-    def _capped(self, command: Command) -> str | None:
-        caps, action = self.caps, command.action
-        if caps is None or command.cause.origin in ("operator", "rig"):
-            return None
-        wrong = {
-            "interval": isinstance(action, SetInterval) and (action.interval_ms or 0.0) < caps.interval_ms,
-            "exposure": isinstance(action, SetExposure) and action.exposure_ms > caps.exposure_ms,
-            "light power": isinstance(action, SetLight) and (action.power or 0.0) > (caps.power or 1.0),
-        }
-        name = next((name for name, found in wrong.items() if found), None)
-        return f"the rig spares the light: a field nears its budget, so this {name} must wait" if name else None
-
-    def _next_frames(self, action: SetLight | SetExposure) -> str | None:
-        """Judge a change that makes every frame brighter: those that come before the rig could close the light."""
-        power, on = self._power if self._known else None, self._on
-        if isinstance(action, SetLight):
-            power, on = (power if action.power is None else action.power), (on if action.on is None else action.on)
-        if not on:
-            return None
-        factor = 1.0 if power is None else power
-        limit_ms = self._levels_ms[Level.SPENT]
-        for name, place in self._fields.items():
-            if not place.seen:
-                continue
-            exposure_ms = action.exposure_ms if isinstance(action, SetExposure) else place.exposure_ms
-            cost_ms = (RESERVE_FRAMES + 1) * exposure_ms * factor
-            if self._stays_open:
-                cost_ms = max(cost_ms, 2 * RESERVE_OPEN_MS * factor)
-            if cost_ms and place.spent_ms + cost_ms > limit_ms:
-                left_ms = max(limit_ms - place.spent_ms, 0.0)
-                return (
-                    f"the next frames would light {name} for {_said(cost_ms)}; of its budget {_said(left_ms)} are left"
-                )
-        return None
-
-    def _left_ms(self, field: str, now_ns: int) -> float:
-        """Return what a field may still have, less what is promised and what closing the light may cost."""
+    def _promised_ms(self, field: str, now_ns: int) -> float:
+        """Return the exposure that is promised to sequences of a field."""
         over = [name for name, held in self._held.items() if held.until_ns is not None and held.until_ns <= now_ns]
         for name in over:
             del self._held[name]
+        return sum(held.lit_ms for held in self._held.values() if held.field == field)
+
+    def _left_ms(self, field: str, now_ns: int) -> float:
+        """Return what a field may still have, less what is promised and what closing the light may cost."""
         place = self._fields.get(field, _Field(0.0))
-        promised_ms = sum(held.left_ms for held in self._held.values() if held.field == field)
-        return self._levels_ms[Level.SPENT] - place.spent_ms - promised_ms - self._reserve_ms(place) - place.frame_ms
+        promised_ms = self._promised_ms(field, now_ns) * counted(self._lamp.at_most)
+        return self._budget.whole_ms - place.spent_ms - promised_ms - self._reserve_ms(place) - place.frame_ms
 
-    def _told(self, place: _Field) -> dict[str, Any]:
-        settings, told = self._settings, {"full_power_s": round(place.spent_ms / 1e3, 6)}
-        if settings.mw_per_mm2 is not None:
-            told["j_per_cm2"] = place.spent_ms * settings.mw_per_mm2 * _J_PER_CM2
-        if settings.photons_per_s_um2 is not None:
-            told["photons_per_um2"] = place.spent_ms / 1e3 * settings.photons_per_s_um2
-        return {**told, "level": place.level.name.lower()}
-
-
-def _in_ms(settings: DoseSettings, full_power_s: float | None, j_per_cm2: float | None) -> float:
-    """Return a limit in ms at full power: mW/mm² x ms = µJ/mm² = 1e-4 J/cm²."""
-    by_time = math.inf if full_power_s is None else 1e3 * full_power_s
-    if j_per_cm2 is None or settings.mw_per_mm2 is None:
-        return by_time
-    return min(by_time, j_per_cm2 / (_J_PER_CM2 * settings.mw_per_mm2))
-
-
-def _counted(power: float | None) -> float:
-    return 1.0 if power is None else power
-
-
-def _most(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else max(one, other)
-
-
-def _said(ms: float) -> str:
-    return f"{ms / 1e3:.3g} s at full power"
+    def _next_frames(self, action: SetLight | SetExposure, now_ns: int) -> str | None:
+        """Judge a change that makes frames brighter: those before the rig could close the light, and those promised."""
+        factor = counted(self._lamp.after(action) if isinstance(action, SetLight) else self._lamp.at_most)
+        for name, place in self._fields.items():
+            exposure_ms = action.exposure_ms if isinstance(action, SetExposure) else place.exposure_ms
+            lit_ms = (RESERVE_FRAMES + 1) * exposure_ms
+            if self._stays_open:
+                lit_ms = max(lit_ms, 2 * RESERVE_OPEN_MS)
+            cost_ms = (lit_ms + self._promised_ms(name, now_ns)) * factor
+            left_ms = max(self._budget.whole_ms - place.spent_ms, 0.0)
+            if place.seen and cost_ms > left_ms:
+                return f"the next frames would light {name} for {said(cost_ms)}; of its budget {said(left_ms)} are left"
+        return None

@@ -111,15 +111,14 @@ class Rig:
         plan, light = self._config.plan, self._driver.describe().get("light") or {}
         longest_ms = self._config.limits.max_burst_ms
         plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})
-        self._dose.shutter(_stays_open(self._config, light))
         if spent := self._dose.spent_fields():
             if self._config.dose.at_budget == "stop" or not light.get("power"):
                 raise DriverError(
                     f"the light budget of {', '.join(spent)} is spent: raise [dose] budget_*, or begin anew"
                 )
             plan = plan.model_copy(update={"light_power": 0.0})
-            self._dose.dark()
-        self._dose.opened(now_ns())
+        stays_open = _stays_open(self._config, light)
+        self._dose.begin(stays_open=stays_open, dark=bool(spent), now_ns=now_ns())
         return self._beginning.begin(plan)
 
     def run(self, stop: threading.Event) -> str:
@@ -239,6 +238,7 @@ class Rig:
             self._note_applied(command, ack)
         elif ack.state.final:
             self._lost.settled(command, False, now_ns())
+            self._spending.failed(command)
 
     def _decide(self, decision: Decision, name: str) -> str:
         if name == _ANALYSIS:

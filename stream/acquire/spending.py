@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stream.acquire.dose import Caps, DoseLedger, Level
+from stream.acquire.budget import Caps, Level
+from stream.acquire.dose import DoseLedger
 from stream.acquire.lost import Order
 from stream.clock import wall_ns
-from stream.command import SetInterval, SetLight, Stop
+from stream.command import Command, SetInterval, SetLight, Stop
 from stream.config import Configuration
 from stream.metrics import DOSE, DOSE_LEVELS
 
@@ -52,9 +53,14 @@ class Spending:
         if level is Level.THROTTLE:
             self._spare(exposure_ms, reason, measured_ms)
         elif level is Level.SPENT:
-            self._order(SetLight(on=False), _name("dark"), reason)
+            self._order(SetLight(on=False), f"{_DARK}{wall_ns()}", reason)
             if self._dose.at_budget == "stop":
                 self._order(Stop(), _name("stop"), reason)
+
+    def failed(self, command: Command) -> None:
+        """One of the rig's own commands was not applied: what cannot be dark must end."""
+        if command.cause.origin == "rig" and command.command_id.startswith(_DARK):
+            self._order(Stop(), _name("stop"), "the light budget is spent and the light cannot be closed")
 
     def export(self) -> None:
         """Bring the metrics up to date."""
@@ -74,6 +80,9 @@ class Spending:
         self._order(SetInterval(interval_ms=interval_ms), _name("interval"), reason)
         if power:
             self._order(SetLight(power=power), _name("light"), reason)
+
+
+_DARK = "dose/dark/"
 
 
 def _name(what: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from useq import MDASequence
 
-from stream.acquire.dose import Caps, DoseLedger, Level
+from stream.acquire.budget import Caps, Level
+from stream.acquire.dose import DoseLedger
 from stream.acquire.outline import outline
 from stream.clock import wall_ns
 from stream.command import Acquire, Action, Cause, Command, SetExposure, SetInterval, SetLight, Stimulate
