@@ -73,6 +73,8 @@ def _bound(value: Any) -> str:
 def _action(template: Template) -> str:
     values = {name: value for name, value in template.values.items() if name not in ("kind", "mask_yx_px")}
     said = [f"{name} {value}" for name, value in values.items()]
+    if template.discs is not None:
+        said.append(f"a disc of {template.discs.radius_px:g} px on {template.discs.mask}")
     if template.position is not None:
         said.append(f"of {'its position' if template.position == 'event' else f'position {template.position}'}")
     return " ".join((template.kind, ", ".join(said))).strip()

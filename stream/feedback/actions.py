@@ -56,7 +56,9 @@ class _Extras(Settings):
     position: int | Literal["event", "all"] | None = None
 
 
-class _Discs(Settings):
+class Discs(Settings):
+    """Which cells are lit, and how far about their centres."""
+
     mask: str
     radius_px: float = Field(default=8.0, gt=0)
 
@@ -71,7 +73,7 @@ class Template:
     priority: int | None = None
     max_age_ms: float | None = None
     position: int | Literal["event", "all"] | None = None
-    discs: _Discs | None = None
+    discs: Discs | None = None
 
     @classmethod
     def read(cls, table: Mapping[str, Any], where: str) -> Template:
@@ -135,20 +137,20 @@ def known_name(name: str, known: Sequence[str] | Mapping[str, Any], complaint: s
     raise ConfigError(f"{complaint} '{name}'; {hint}")
 
 
-def _discs(kind: str, values: dict[str, Any], where: str) -> _Discs | None:
+def _discs(kind: str, values: dict[str, Any], where: str) -> Discs | None:
     """Take ``mask`` and ``radius_px`` out of the values and put a stand-in for the polygons there."""
-    given = {key: values.pop(key) for key in _Discs.model_fields if kind == "stimulate" and key in values}
+    given = {key: values.pop(key) for key in Discs.model_fields if kind == "stimulate" and key in values}
     if not given:
         return None
     if "mask_yx_px" in values:
         raise ConfigError(f"{where}: give either mask or mask_yx_px")
-    discs = parse(_Discs, given, where)
+    discs = parse(Discs, given, where)
     known_name(discs.mask, MASKS, f"{where}: 'mask' names what no event has")
     values["mask_yx_px"] = [[[0, 0], [0, 1], [1, 0]]]
     return discs
 
 
-def _polygons(discs: _Discs, event: Event) -> list[list[tuple[int, int]]]:
+def _polygons(discs: Discs, event: Event) -> list[list[tuple[int, int]]]:
     """Return a polygon about each cell's centre."""
     turns = [2 * math.pi * corner / _CORNERS for corner in range(_CORNERS)]
     radius = discs.radius_px
