@@ -43,8 +43,8 @@ class Scored:
 
     @property
     def commands_at_s(self) -> list[float]:
-        """When commands were applied, in seconds of the run."""
-        return [one.at_s for one in self.answers if one.state == "applied"]
+        """When commands were applied, in seconds of the run; those of an operator are the rehearsal's own stop."""
+        return [one.at_s for one in self.answers if one.state == "applied" and one.origin != "operator"]
 
     @property
     def delays_s(self) -> list[float]:
