@@ -24,6 +24,7 @@ class Bench:
         self._interval_ms = 0.0
         self._glide: tuple[tuple[float, float, float], int, int] | None = None
         self._open = False
+        self._between = options.light_between_frames
         self._auto = True
 
     def change(self, **changes: Any) -> None:
@@ -93,4 +94,9 @@ class Bench:
         with self._lock:
             view = self._here(self._view)
             lit = self._open or self._auto
-            return replace(view, period_ms=max(view.exposure_ms, self._interval_ms), power=view.power if lit else 0.0)
+            return replace(
+                view,
+                period_ms=max(view.exposure_ms, self._interval_ms),
+                power=view.power if lit else 0.0,
+                held_open=self._open or (lit and self._between),
+            )

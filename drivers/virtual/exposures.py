@@ -145,8 +145,12 @@ class Exposures:
 
     def _idle_until(self, at_ns: int) -> None:
         if self._over_ns is not None and at_ns > self._over_ns:
-            self._microscope.idle((at_ns - self._over_ns) / 1e6)
+            self._microscope.idle((at_ns - self._over_ns) / 1e6, self._between())
             self._over_ns = at_ns
+
+    def _between(self) -> View:
+        """What the cells are under where no sequence keeps the light on."""
+        return replace(self._bench.view(), held_open=self._bench.is_open)
 
     def _trouble(self) -> str:
         microscope = self._microscope
@@ -159,7 +163,7 @@ class Exposures:
         """Wait for the end of a hang; True: it was ended from outside."""
         begun_ns, left_s = now_ns(), self._microscope.night.hang_s(self._microscope.clock_s)
         woken = ended.wait(left_s)
-        self._microscope.idle((now_ns() - begun_ns) / 1e6)
+        self._microscope.idle((now_ns() - begun_ns) / 1e6, self._between())
         self._over_ns = now_ns()
         return woken
 

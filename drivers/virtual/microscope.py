@@ -109,9 +109,12 @@ class Microscope:
             self._turns = ()
             self.counter += 1
 
-    def idle(self, ms: float) -> None:
-        """Let time pass without a frame; it is spent in :meth:`rest`, too."""
+    def idle(self, ms: float, view: View) -> None:
+        """Let time pass without a frame, in :meth:`rest`, too; an open shutter lights the cells meanwhile."""
         with self._busy:
+            self.rest(self._left_ms)
+            if view.held_open:
+                self._shine(self.night.seen(view, self.clock_s, self.counter)[0], ms)
             self._left_ms += ms
 
     def forget(self) -> None:
@@ -125,7 +128,7 @@ class Microscope:
         with self._busy:
             view, self._passing = self._passing, None
             if view is not None:
-                self._shine(view)
+                self._shine(view, view.period_ms if view.held_open else view.exposure_ms)
             ms = max(self._left_ms - leave_ms, 0.0)
             self._left_ms -= ms
             self._age(ms)
@@ -154,10 +157,10 @@ class Microscope:
                 self.specimen.stimulate(float(value) * light_s, level == value)
             return int((level > 0).sum())
 
-    def _shine(self, view: View) -> None:
+    def _shine(self, view: View, ms: float) -> None:
         if view.channel == "phase" or not view.power:
             return
-        cells, light_s = self.specimen.cells, view.exposure_ms * 1e-3 * view.power
+        cells, light_s = self.specimen.cells, ms * 1e-3 * view.power
         lit = in_reach(cells["x"], cells["y"], self._area(view, whole=True))
         self.specimen.bleach(light_s * self._options.brightness, lit)
         self.specimen.burden(light_s, lit)

@@ -91,6 +91,11 @@ class VirtualOptions(MicroManagerOptions):
     interval_property: str | None = "Camera.Interval_ms"
     light_property: str | None = "Light.Power"
     light_full: float = Field(default=1.0, gt=0)
+    light_between_frames: bool = False
+    """With auto-shutter: whether the light stays on from frame to frame of a sequence, as where no camera triggers it.
+
+    A shutter that is opened by a command, or without auto-shutter, stays open in any case: cells are lit all the time.
+    """
     channel_group: str = "Channel"
     slm: str = "Modulator"
     slm_affine: tuple[float, float, float, float, float, float] | None = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -10,7 +10,8 @@ class View:
     """Everything that decides what one exposure sees.
 
     ``stage_um`` (x, y, z) is what the centre of the full sensor looks at; ``roi_px`` (x, y, w, h) counts binned pixels;
-    ``power`` is 0 to 1; ``period_ms`` is the time from this frame's beginning to the next one's.
+    ``power`` is 0 to 1; ``period_ms`` is the time from this frame's beginning to the next one's. ``held_open``: the
+    light is on for all of the period, and not only for the exposure.
     """
 
     stage_um: tuple[float, float, float]
@@ -21,3 +22,4 @@ class View:
     power: float
     channel: str
     pixel_type: str
+    held_open: bool = False

@@ -1,5 +1,6 @@
 """The virtual microscope through the driver of real ones, and its buffer."""
 
+import csv
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -131,6 +132,27 @@ def test_dark_is_dark(start: Start) -> None:
     driver.apply(command(SetLight(on=False)))
     until(driver, "set_light")
     assert frames(driver, 1)[0].pixels.mean() == pytest.approx(100.0, abs=0.5)
+
+
+@pytest.mark.parametrize(("between", "opened"), [(False, False), (True, False), (False, True)])
+def test_a_shutter_that_stays_open_lights_between_frames(
+    start: Start, tmp_path: Path, between: bool, opened: bool
+) -> None:
+    driver = start(truth_dir=str(tmp_path), truth_cells_min=0.1, light_between_frames=between)
+    frames(driver, 1)
+    if opened:
+        driver.apply(command(SetLight(on=True)))
+        until(driver, "set_light")
+    frames(driver, 10)
+    driver.stop()
+    with (tmp_path / "dose.csv").open() as file:
+        rows = [(int(row["exposure"]), float(row["dose_s"])) for row in csv.DictReader(file)]
+    most: dict[int, float] = {}
+    for exposure, dose_s in rows:
+        most[exposure] = max(most.get(exposure, 0.0), dose_s)
+    a, b = sorted(most)[-4], sorted(most)[-1]
+    # Of 30 ms the camera exposes 10, at half light.
+    assert (most[b] - most[a]) / (b - a) == pytest.approx(0.015 if between or opened else 0.005, rel=0.01)
 
 
 def test_recentre_brings_the_target_to_the_middle(start: Start) -> None:

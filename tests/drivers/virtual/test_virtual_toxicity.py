@@ -112,6 +112,17 @@ def test_a_frame_gives_its_dose_to_the_lit_field_alone(channel: str, power: floa
     assert (cells["dose_s"][: len(outside)][outside] == 0.0).all()
 
 
+@pytest.mark.parametrize(("held_open", "dose_s"), [(False, 0.01), (True, 0.05 + 0.5)], ids=["triggered", "open"])
+def test_an_open_shutter_lights_all_the_time(held_open: bool, dose_s: float) -> None:
+    microscope = Microscope(QUICK)
+    view = replace(VIEW, held_open=held_open)
+    microscope.expose(view)
+    microscope.pass_by(view)
+    microscope.idle(1000.0, view)
+    microscope.rest()
+    assert microscope.specimen.cells["dose_s"].max() == pytest.approx(dose_s)
+
+
 def test_daughters_inherit_the_dose() -> None:
     specimen = Specimen(QUICK)
     specimen.burden(0.25, np.ones(len(specimen.cells), bool))
