@@ -13,46 +13,30 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from stream.acquire.answers import Answers, Ledger
 from stream.acquire.approvals import WAITS, Approvals
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.guard import OURS, Guard
 from stream.acquire.pending import Pending
+from stream.acquire.precedence import applies_in_shadow, is_urgent, supersedes
 from stream.clock import Clock, now_ns
 from stream.command import (
     Ack,
     AckState,
     Acquire,
-    Action,
     Command,
     Decision,
-    MoveStage,
-    Pause,
     Resume,
-    SetLight,
     Stop,
 )
-from stream.errors import CytoloopError, Refused, StoreError
+from stream.errors import CytoloopError, Refused
 from stream.frame import Frame
-from stream.metrics import COMMAND_SECONDS, COMMANDS
+from stream.metrics import COMMAND_SECONDS
 from stream.stages import Darkens, Readback
 
 log = logging.getLogger(__name__)
 
-_SUPERSEDABLE = frozenset(
-    {"set_exposure", "set_interval", "set_roi", "set_light", "move_stage", "recentre", "set_channel"}
-)
 _LAST = 1_000_000
-_STORE_PATIENCE_S = 0.5
-"""How long an urgent command waits for the disk."""
-
-
-class Ledger(Protocol):
-    """Where commands and their transitions are kept (``stream.facts.rig.RigFacts``)."""
-
-    def command(self, command: Command, received: Ack, *, timeout_s: float = ...) -> object: ...
-    def progress(self, ack: Ack) -> None: ...
-    def transition(self, ack: Ack) -> None: ...
-    def known(self, command_id: str) -> Ack | None: ...
 
 
 class Applies(Protocol):
@@ -90,15 +74,15 @@ class Desk:
         on_applied: Callable[[Command, Readback], None] = _nobody,
         clock: Clock = now_ns,
     ) -> None:
-        self._driver, self._guard, self._base, self._ledger, self._answer = driver, guard, base, ledger, answer
+        self._driver, self._guard, self._base = driver, guard, base
+        self._answers = Answers(ledger, answer, self._ended)
+        self._finish = self._answers.finish
         self._on_applied = on_applied
         self._timeout_ns = round(first_frame_timeout_s * 1e9)
         self._clock = clock
         self._approvals = Approvals(guard.limits)
         self._waiting: queue.PriorityQueue[tuple[int, int, Pending | None]] = queue.PriorityQueue(maxsize=256)
         self._order = itertools.count()
-        self._lock = threading.Lock()
-        self._open: dict[str, Pending] = {}
         self._closed_to_feedback = ""
         self._closed = self._stopped = False
         self._urgent: list[threading.Thread] = []
@@ -110,24 +94,17 @@ class Desk:
 
     def receive(self, command: Command) -> None:
         """Take a command in; never waits for the hardware. A repeated id gets its first answer again."""
-        with self._lock:
-            in_hand = command.command_id in self._open
-        if in_hand:
-            self._answer(command, Ack(command_id=command.command_id, state=AckState.RECEIVED, reason="already in hand"))
-            return
-        if earlier := self._known(command):
-            self._answer(command, earlier)
-            return
-        pending = Pending(command, self._clock())
-        with self._lock:
+        pending, urgent = Pending(command, self._clock()), is_urgent(command)
+        with self._answers.lock:
             closed = self._closed
-            self._supersede(command)
-            self._open[command.command_id] = pending
-        if not self._record(command) and not _is_urgent(command):
+            if not self._answers.begin(pending):
+                return
+            self._supersede(pending)
+        if not self._answers.record(command, urgent=urgent) and not urgent:
             self._finish(pending, AckState.REFUSED, "the rig cannot write it down: its disk is full, slow or closed")
         elif closed:
             self._finish(pending, AckState.REFUSED, "the run is over")
-        elif _is_urgent(command):
+        elif urgent:
             self._overtake(pending)
         else:
             self._enqueue(pending)
@@ -154,29 +131,29 @@ class Desk:
     def took(self, frame: Frame) -> None:
         """See a frame: it answers the commands whose effect it is the first to show."""
         answerable: list[Pending] = []
-        with self._lock:
+        with self._answers.lock:
             self._guard.where.took(frame)
             for command_id in frame.commands:
-                pending = self._open.get(command_id)
+                pending = self._answers.get(command_id)
                 if pending is not None:
                     pending.first = frame
                     answerable += [pending] * (pending.readback is not None)
         for pending in answerable:
-            self._applied(pending, frame)
+            self._answers.applied(pending, frame)
 
     def expire_waits(self) -> None:
         """Answer what has waited too long: for a frame that shows it (a paused or very slow plan), or for a word."""
         now = self._clock()
-        with self._lock:
-            for pending in self._open.values():
+        with self._answers.lock:
+            for pending in self._answers:
                 if pending.readback is not None and pending.readback.pending is not None and pending.readback.pending():
                     pending.applied_ns = now  # it has not had its turn beside the plan
-            late = [p for p in self._open.values() if p.readback and now - p.applied_ns > self._timeout_ns]
+            late = [p for p in self._answers if p.readback and now - p.applied_ns > self._timeout_ns]
         for pending in late:
             if pending.readback is not None and pending.readback.pending is not None:
                 self._finish(pending, AckState.FAILED, "none of its frames came")
             else:
-                self._applied(pending, None)
+                self._answers.applied(pending, None)
         for pending in self._approvals.take_overdue(now):
             limit_s = self._guard.limits.approve_timeout_s
             self._finish(pending, AckState.DENIED, f"nobody approved it within {limit_s:g} s")
@@ -200,37 +177,17 @@ class Desk:
 
     def close(self) -> None:
         """Stop applying; what is waiting, or still arrives, is refused."""
-        with self._lock:
+        with self._answers.lock:
             self._closed = True
         self._waiting.put((-_LAST, next(self._order), None))
         for thread in (self._thread, *self._urgent):
             if thread.is_alive():
                 thread.join(timeout=10)
-        with self._lock:
-            left = list(self._open.values())
-        for pending in left:
+        for pending in self._answers:
             if pending.readback is not None and pending.readback.pending is None:
-                self._applied(pending, None)
+                self._answers.applied(pending, None)
             else:
                 self._finish(pending, AckState.REFUSED, "the run ended before the command's turn")
-
-    def _known(self, command: Command) -> Ack | None:
-        try:
-            return self._ledger.known(command.command_id)
-        except StoreError as error:
-            log.error("what was answered before is not known: %s", error)
-            return None
-
-    def _record(self, command: Command) -> bool:
-        received = Ack(command_id=command.command_id, state=AckState.RECEIVED)
-        urgent = {"timeout_s": _STORE_PATIENCE_S} if _is_urgent(command) else {}
-        try:
-            self._ledger.command(command, received, **urgent)
-        except StoreError as error:
-            log.error("command %s is not recorded: %s", command.command_id, error)
-            return False
-        self._answer(command, received)
-        return True
 
     def _enqueue(self, pending: Pending) -> None:
         try:
@@ -244,14 +201,10 @@ class Desk:
         self._urgent = [*(other for other in self._urgent if other.is_alive()), thread]
         thread.start()
 
-    def _supersede(self, command: Command) -> None:
+    def _supersede(self, newer: Pending) -> None:
         """Mark waiting commands that this one makes pointless; the applying thread answers them."""
-        if command.action.kind not in _SUPERSEDABLE:
-            return
-        for other in self._open.values():
-            same = other.command.action.kind == command.action.kind and other.command.target == command.target
-            same = same and _asks(other.command.action) <= _asks(command.action)
-            if same and other.readback is None and other.command.priority <= command.priority:
+        for other in self._answers:
+            if other is not newer and supersedes(newer.command, other):
                 other.superseded = True
 
     def _apply_all(self) -> None:
@@ -281,13 +234,13 @@ class Desk:
             self._finish(pending, AckState.REFUSED, self._closed_to_feedback)
         elif verdict := guard.check(command, self._clock(), approved=bool(pending.approved_by)):
             self._finish(pending, verdict.state, verdict.reason)
-        elif guard.limits.shadow and not _is_ours_in_shadow(command):
+        elif guard.limits.shadow and not applies_in_shadow(command):
             self._finish(pending, AckState.SHADOWED, "nothing is applied in shadow mode; it passed every limit")
         elif self._approvals.needed(command) and not pending.approved_by:
-            self._accept(command, WAITS)
+            self._answers.accept(command, WAITS)
             self._approvals.park(pending, self._clock())
         else:
-            self._accept(command, f"approved by {pending.approved_by}" if pending.approved_by else "")
+            self._answers.accept(command, f"approved by {pending.approved_by}" if pending.approved_by else "")
             self._drive(pending)
 
     def _drive(self, pending: Pending) -> None:
@@ -297,7 +250,7 @@ class Desk:
         dose.asked(command)
         try:
             self._hold(command)
-            if _is_urgent(command):
+            if is_urgent(command):
                 self._darken()
             readback = self._driver.apply(command)
         except Refused as refusal:
@@ -338,18 +291,18 @@ class Desk:
             "total": total_ms,
         }
         COMMAND_SECONDS.observe(total_ms / 1e3)
-        with self._lock:
+        with self._answers.lock:
             pending.readback = readback
             first = pending.first  # a fast camera may show the effect before this thread comes back
             if first is None:
                 self._guard.where.applied(command, readback)
         if first is not None or not readback.takes_frame or isinstance(command.action, Resume):
-            self._applied(pending, first)
+            self._answers.applied(pending, first)
 
     def _take_back(self, ended: Sequence[str], command: Command) -> None:
         """Answer sequences that wait beside the plan and were cancelled before their first frame."""
-        with self._lock:
-            taken = [self._open[command_id] for command_id in ended if command_id in self._open]
+        with self._answers.lock:
+            taken = [pending for command_id in ended if (pending := self._answers.get(command_id))]
         for pending in taken:
             if pending.first is None:
                 self._finish(pending, AckState.SUPERSEDED, f"cancelled by {command.command_id} before its first frame")
@@ -359,65 +312,11 @@ class Desk:
         if isinstance(self._driver, Darkens):
             threading.Thread(target=self._driver.darken, name="darken", daemon=True).start()
 
+    def _ended(self, command: Command, ack: Ack) -> None:
+        self._guard.dose.ended(ack.command_id, ack.state is AckState.APPLIED, self._clock())
+
     def _note_change(self, command: Command, readback: Readback) -> None:
         if command.cause.origin == "operator":
             self._base.ordered(command, readback.values)
         elif command.cause.origin != "rig":
             self._base.changed(command, readback.values)
-
-    def _applied(self, pending: Pending, frame: Frame | None) -> None:
-        timings = dict(pending.timings_ms or {})
-        if frame is not None:
-            timings["to_first_frame"] = (frame.stamps.t_pop_ns - pending.received_ns) / 1e6
-        values = dict(pending.readback.values) if pending.readback else {}
-        ack = Ack(
-            command_id=pending.command.command_id,
-            state=AckState.APPLIED,
-            readback=values,
-            first_frame=frame.ref if frame else None,
-            timings_ms=timings,
-        )
-        self._final(pending, ack)
-
-    def _finish(self, pending: Pending, state: AckState, reason: str) -> None:
-        self._final(pending, Ack(command_id=pending.command.command_id, state=state, reason=reason))
-
-    def _final(self, pending: Pending, ack: Ack) -> None:
-        with self._lock:
-            if self._open.pop(pending.command.command_id, None) is None:
-                return  # answered already: a command has exactly one final state
-        COMMANDS.labels(pending.command.action.kind, ack.state.value).inc()
-        self._guard.dose.ended(ack.command_id, ack.state is AckState.APPLIED, self._clock())
-        try:
-            self._ledger.transition(ack)
-        except StoreError as error:
-            log.error("the answer %s to %s is not recorded: %s", ack.state, ack.command_id, error)
-        self._answer(pending.command, ack)
-
-    def _accept(self, command: Command, reason: str) -> None:
-        ack = Ack(command_id=command.command_id, state=AckState.ACCEPTED, reason=reason)
-        try:
-            self._ledger.progress(ack)
-        except StoreError as error:
-            log.error("the answer %s to %s is not recorded: %s", ack.state, ack.command_id, error)
-        self._answer(command, ack)
-
-
-def _asks(action: Action) -> frozenset[str]:
-    """Name what an action sets: a move in z says nothing about x, so it does not make a move in x pointless."""
-    partial = isinstance(action, MoveStage | SetLight)
-    return frozenset(name for name, value in action if value is not None) if partial else frozenset()
-
-
-def _is_urgent(command: Command) -> bool:
-    """Whether a command overtakes one that the hardware is still busy with: a stop, and the rig closing its light."""
-    action = command.action
-    return isinstance(action, Stop) or (
-        command.cause.origin == "rig" and isinstance(action, SetLight) and action.on is False
-    )
-
-
-def _is_ours_in_shadow(command: Command) -> bool:
-    """Whether a command is applied in shadow mode: an operator's stop, pause and resume, and the rig sparing light."""
-    by_operator = command.cause.origin == "operator" and isinstance(command.action, Stop | Pause | Resume)
-    return by_operator or command.cause.origin == "rig"
