@@ -137,7 +137,7 @@ class Commands:
     def _add_position(self, action: c.AddPosition, command: c.Command) -> Values:
         self._rig.stage.require(action.x_um, action.y_um, action.z_um)
         number, place_um = self._planned().add_position((action.x_um, action.y_um, action.z_um), command)
-        return {"position": number, "stage_um": place_um}
+        return {"position": number, "position_um": place_um}
 
     def _drop_position(self, action: c.DropPosition, command: c.Command) -> Values:
         return {"position": self._planned().drop_position(command)}

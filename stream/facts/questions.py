@@ -13,16 +13,18 @@ import numpy as np
 from stream.command import FINAL_STATES
 from stream.facts.both import both
 
-# A time point is a field's frame number within one start of its producer.
-UNDECIDED = """
+# A time point is a field's frame number within one start of its producer. What a command asked for beside the plan has
+# a field "CAMERA:pN/COMMAND" of its own, and nobody is to decide it.
+BESIDE = "field GLOB '*:p[0-9]*/*'"
+UNDECIDED = f"""
 SELECT count(*) FROM (
-    SELECT DISTINCT field, session, frame FROM frames
+    SELECT DISTINCT field, session, frame FROM frames WHERE NOT {BESIDE}
     EXCEPT SELECT field, session, frame FROM analysis.frames
 )
 """
-TAKEN = """
+TAKEN = f"""
 SELECT count(*) FROM (
-    SELECT field, session, frame FROM frames UNION SELECT field, session, frame FROM analysis.frames
+    SELECT field, session, frame FROM frames WHERE NOT {BESIDE} UNION SELECT field, session, frame FROM analysis.frames
 )
 """
 # Rows that the facts lost were decided all the same, and what a driver lost stands in gaps.
@@ -42,10 +44,10 @@ def summary(run_dir: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``frames`` (time points taken), ``decided``, ``lost`` (those that never reached a decision, by reason;
-        ``undecided`` where nobody owned up), ``fps``, ``latency_ms`` {p50, p95, p99} (popped → decided; None where the
-        nodes had different clocks), ``stage_ms`` {stage: {p50, p99}}, ``events`` {"kind.status": count}, ``commands``
-        {final state: count, "by_division", "unanswered"}.
+        ``frames`` (time points taken), ``beside_plan`` (frames that commands asked for besides), ``decided``, ``lost``
+        (those that never reached a decision, by reason; ``undecided`` where nobody owned up), ``fps``, ``latency_ms``
+        {p50, p95, p99} (popped → decided; None where the nodes had different clocks), ``stage_ms`` {stage: {p50, p99}},
+        ``events`` {"kind.status": count}, ``commands`` {final state: count, "by_division", "unanswered"}.
 
     Raises
     ------
@@ -57,6 +59,7 @@ def summary(run_dir: Path) -> dict[str, Any]:
         span_s = (max(pops) - min(pops)) / 1e9 if pops else 0.0
         return {
             "frames": facts.execute(TAKEN).fetchone()[0],
+            "beside_plan": facts.execute(f"SELECT count(*) FROM frames WHERE {BESIDE}").fetchone()[0],
             "decided": facts.execute("SELECT count(*) FROM analysis.frames").fetchone()[0],
             "lost": _lost(facts),
             "fps": round((len(pops) - 1) / span_s, 3) if span_s else None,

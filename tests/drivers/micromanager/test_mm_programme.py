@@ -111,7 +111,7 @@ def test_positions_are_added_dropped_and_brought_back(bench: Any) -> None:
     start(bench, stage_positions=TWO, time_plan={"interval": 0.02, "loops": 500})
     bench.frames(2)
     command_id, readback = bench.apply(c.AddPosition(x_um=90.0, y_um=0.0))
-    assert readback.values == {"position": 2, "stage_um": (90.0, 0.0, 1.0)}
+    assert readback.values == {"position": 2, "position_um": (90.0, 0.0, 1.0)}
     frame = bench.showing(command_id)
     assert (frame.field, frame.frame, frame.stage_um) == ("Camera:p2", 0, pytest.approx((90.0, 0.0, 1.0), abs=0.02))
     bench.apply(c.DropPosition(), position=2)
@@ -122,7 +122,7 @@ def test_positions_are_added_dropped_and_brought_back(bench: Any) -> None:
     assert {f.index.p for f in bench.frames(4)[1:]} == {1}
     before = len(frames_of(bench, "Camera:p0"))
     command_id, readback = bench.apply(c.AddPosition(x_um=0.0, y_um=5.0), position=0)
-    assert readback.values == {"position": 0, "stage_um": (0.0, 5.0, 0.0)}
+    assert readback.values == {"position": 0, "position_um": (0.0, 5.0, 0.0)}
     frame = bench.showing(command_id)
     assert (frame.field, frame.frame) == ("Camera:p0", before)
 
