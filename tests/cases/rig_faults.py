@@ -11,7 +11,7 @@ from useq import MDASequence
 
 from stream import command as c
 from stream.clock import wall_ns
-from stream.errors import DriverError
+from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.wire.link import note
 from tests.cases.rig_bench import RigBench, refused_by_wire
@@ -114,6 +114,13 @@ def budget_spent(rig: RigBench) -> Answer:
     rig.wait(lambda: rig.taken() > taken + 3)
     assert max(rig.driver.light_ms.values()) <= 200.0
     return _answer(rig.ask(c.SetLight(on=True), "operator"))
+
+
+def light_that_does_not_close(rig: RigBench) -> Answer:
+    rig.driver.faults["set_light"] = Refused("this rig has no shutter")
+    rig.wait(rig.ended)
+    assert max(rig.driver.light_ms.values()) <= 200.0
+    return _answer(rig.final(rig.rows("SELECT command_id FROM commands WHERE kind = 'stop'")[0][0]))
 
 
 def throttled(rig: RigBench) -> Answer:
@@ -328,6 +335,8 @@ FAULTS = (
     Fault("a field has had its light budget", "closed the light before the budget was over; the plan goes on dark",
           "refused", "of its budget", budget_spent, lost="light: frames are dark from then on",
           config={"dose": {"budget_full_power_s": 0.2}}),
+    Fault("a field has had its light budget and the rig has no shutter", "ended the run", "applied", "",
+          light_that_does_not_close, lost="the rest of the run", config={"dose": {"budget_full_power_s": 0.2}}),
     Fault("a light that does not become what was asked", "counts its power as unknown, and unknown as full", "failed",
           "it answers 0.7", light_of_unknown_power),
     Fault("nobody answers within approve_timeout_s", "waited, then left everything as it was", "denied",
