@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stream.clock import wall_ns
-from stream.command import Ack, Action, Cause, Command, SetExposure, SetRoi
+from stream.command import Ack, Action, Cause, Command, SetExposure, SetRoi, Stop
 from stream.facts.run_folder import read_configuration
 from stream.wire.control import ControlClient
 from tests.system.conftest import BackgroundRun
@@ -66,7 +66,7 @@ def test_a_killed_rig_is_started_again_in_a_new_epoch(begin: Begin) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process by signal")
 def test_a_stopped_analysis_sends_the_rig_back_to_its_base_plan(begin: Begin) -> None:
-    run = begin("democam.toml", {**FAST, "limits": {"alive_timeout_s": 1.0}})
+    run = begin("democam.toml", {**FAST, "limits": {"alive_timeout_s": 3.0}})
     run.wait(lambda: run.decided() > 10)
     # On a busy machine the analysis may be late, and the rig on its plan, for a moment.
     run.wait(lambda: ask(run, SetExposure(exposure_ms=50), origin="policy").state == "applied")
@@ -76,14 +76,23 @@ def test_a_stopped_analysis_sends_the_rig_back_to_its_base_plan(begin: Begin) ->
         changed_last = "(SELECT max(id) FROM frames WHERE exposure_ms = 50.0)"
         base = f"SELECT count(*) FROM frames WHERE exposure_ms = 40.0 AND id > {changed_last}"
         run.wait(lambda: run.query("rig.sqlite", base)[0][0] > 3)
+        dark, *_, light = run.query("rig.sqlite", "SELECT command FROM commands WHERE origin = 'rig' ORDER BY id")
+        assert '"on":false' in dark[0], "the light closes before anything else"
+        assert '"on":true' in light[0], "and opens after everything else"
         refused = ask(run, SetExposure(exposure_ms=60), origin="policy")
         assert refused.state == "refused"
         assert "base plan" in refused.reason
         assert ask(run, SetExposure(exposure_ms=25)).state == "applied", "an operator is always heard"
     finally:
         os.kill(run.pid("analyse"), signal.SIGCONT)
-    run.wait(lambda: any("base plan off" in line for line in run.lines))
+    run.wait(lambda: any("base plan off" in line for line in run.lines), 60)
     run.wait(lambda: ask(run, SetExposure(exposure_ms=35), origin="policy").state == "applied")
+    os.kill(run.pid("analyse"), signal.SIGSTOP)
+    try:
+        assert ask(run, Stop()).state == "applied", "a stop needs no analysis"
+        run.wait(lambda: run.query("rig.sqlite", "SELECT 1 FROM meta WHERE key = 'ended'"))
+    finally:
+        os.kill(run.pid("analyse"), signal.SIGCONT)
     run.end()
 
 
