@@ -119,21 +119,45 @@ def test_drift_shifts_the_pixels_and_not_what_the_stage_says(
         still.pass_by(moved)
 
 
-def test_truth_follows_the_drift(start: Start, tmp_path: Path) -> None:
+def off_by_px(frame: Frame, folder: Path) -> tuple[int, int]:
+    """How far the masks of a frame must be shifted, (y, x), to lie on the brightest pixels."""
+    labels = tifffile.imread(folder / f"man_track{frame.frame:03d}.tif") > 0
+    image = np.minimum(frame.pixels.astype(float), np.percentile(frame.pixels, 98))
+    shifts = [(dy, dx) for dy in range(-8, 9) for dx in range(-8, 9)]
+    return max(shifts, key=lambda shift: float((image * np.roll(labels, shift, (0, 1))).sum()))
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ({"kind": "stage_drift", "um_per_min": [900, 600]},),
+        ({"kind": "stage_backlash", "um": 8.0},),
+        ({"kind": "dead_pixels", "fraction": 0.01}, {"kind": "hot_pixels", "fraction": 0.001}),
+    ],
+    ids=["drift", "backlash", "wrong pixels"],
+)
+def test_masks_lie_where_the_light_truly_fell(start: Start, tmp_path: Path, faults: tuple[Fault, ...]) -> None:
+    driver = start(*faults)
+    items(driver, lambda taken: len(taken) == 2)
+    driver.apply(move(20.0, 10.0))
+    shown = items(driver, lambda taken: "to 20.0" in getattr(taken[-1], "commands", ()))[-1]
+    last = items(driver, lambda taken: len(taken) == 8)[-1]
+    driver.stop()
+    assert shown.stage_um == last.stage_um == (20.0, 10.0, 0.0)
+    assert max(map(abs, off_by_px(last, tmp_path))) <= 1
+
+
+def test_the_truth_of_a_drift_is_told(start: Start, tmp_path: Path) -> None:
     driver = start({"kind": "stage_drift", "at_s": 0.1, "um_per_min": [900, 600]})
     taken = frames_of(items(driver, lambda taken: len(taken) == 14))
     driver.stop()
     assert {frame.stage_um for frame in taken} == {(0.0, 0.0, 0.0)}
-    last = taken[-1]
-    labels = tifffile.imread(tmp_path / f"man_track{last.frame:03d}.tif")
-    assert last.pixels[labels > 0].mean() > 2 * last.pixels[labels == 0].mean()
     lines = [json.loads(line) for line in (tmp_path / "specimen.jsonl").read_text().splitlines()]
-    edges = [line["x_um"][0] for line in lines if line["kind"] == "frame"]
-    offsets = [line["offset_um"][0] for line in told(tmp_path, "stage_drift")]
-    assert offsets[-1] > 3.0
-    assert edges[len(taken) - 1] - edges[0] == pytest.approx(
-        offsets[len(taken) - 1 - (len(edges) - len(offsets))], abs=0.01
-    )
+    edges = {line["exposure"]: line["x_um"][0] for line in lines if line["kind"] == "frame"}
+    offsets = {line["exposure"]: line["offset_um"][0] for line in told(tmp_path, "stage_drift")}
+    last = max(edges)
+    assert offsets[last] > 3.0
+    assert edges[last] - edges[0] == pytest.approx(offsets[last], abs=0.01)
 
 
 def test_backlash_loses_its_way_at_each_turn(start: Start, tmp_path: Path) -> None:
