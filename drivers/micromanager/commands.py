@@ -67,7 +67,7 @@ class Commands:
             raise
 
     def _expose(self, action: c.SetExposure, command: c.Command) -> Values:
-        self._mode.require_channel(command.target)
+        self._mode.require_exposure(command.target)
         actual = self._rig.camera.expose(action.exposure_ms)
         self._mode.expose(actual, command.target, command.command_id)
         return {"exposure_ms": actual}

@@ -55,8 +55,10 @@ class Edits:
         if position is not None:
             self.programme.course.spots[position].moved(to_um)
 
-    def require_channel(self, target: Target) -> None:
-        """Raise Refused where the plan takes no such channel."""
+    def require_exposure(self, target: Target) -> None:
+        """Raise Refused where the plan has no such position or channel."""
+        if target.position is not None:
+            self.programme.number(target)
         planned = self.programme.channels
         if target.channel is not None and planned and target.channel not in planned:
             raise Refused(f"the plan takes no channel '{target.channel}'; it takes {', '.join(planned)}")

@@ -42,7 +42,7 @@ class EventRunner:
     Parameters
     ----------
     core
-        Its engine is told to leave hardware sequencing and restoring of positions alone.
+        Its engine is told to leave restoring of positions alone, and to sequence nothing but what comes as one event.
     wake
         Called in the runner's thread when :meth:`take_done` or :meth:`take_death` has something; must only enqueue.
     """

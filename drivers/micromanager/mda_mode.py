@@ -126,9 +126,9 @@ class MdaMode:
         """Raise Refused where the protocol's places along an axis are absolute."""
         self._edits.require_move(position, to_um)
 
-    def require_channel(self, target: Target) -> None:
-        """Raise Refused where the plan takes no such channel."""
-        self._edits.require_channel(target)
+    def require_exposure(self, target: Target) -> None:
+        """Raise Refused where the plan has no such position or channel."""
+        self._edits.require_exposure(target)
 
     def moving(self) -> None:
         """Nothing is exposed between events."""
@@ -139,9 +139,9 @@ class MdaMode:
             self._edits.programme.course.move(position, stage_um)
 
     def expose(self, exposure_ms: float, target: Target, command_id: str) -> None:
-        """Expose every frame, or the frames of the target's channel, so long from the next event on."""
-        self._edits.programme.set_exposure(exposure_ms, target.channel)
-        self._landing.expect(Shown(command_id, channel=target.channel))
+        """Expose every frame, or those of the target's position or channel, so long from the next event on."""
+        self._edits.programme.set_exposure(exposure_ms, target)
+        self._landing.expect(Shown(command_id, target.position, target.channel))
 
     def set_interval(self, interval_ms: float | None, target: Target) -> float:
         """Let the next time point, of the plan or of a position, begin so long after the last one began."""

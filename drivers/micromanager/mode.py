@@ -45,11 +45,11 @@ class Mode(Protocol):
     def require_move(self, position: int | None, to_um: tuple[float, float, float]) -> None:
         """Raise Refused where the plan does not let a position be moved so."""
 
-    def require_channel(self, target: Target) -> None:
-        """Raise Refused where the plan takes no such channel."""
+    def require_exposure(self, target: Target) -> None:
+        """Raise Refused where the plan has no such position or channel."""
 
     def expose(self, exposure_ms: float, target: Target, command_id: str) -> None:
-        """Expose frames, or those of the target's channel, so long from now on; the camera is set so already."""
+        """Expose frames, or those of the target's position or channel, so long; the camera is set so already."""
 
     def set_interval(self, interval_ms: float | None, target: Target) -> float:
         """Change the pace of the plan or of a position (None: as planned); returns what holds. Raises Refused."""

@@ -46,6 +46,11 @@ class PlanClock:
         planned = self._pace.step_ns(max(self.newest - 1, 0))
         return planned if self._changed_ns is None else self._changed_ns
 
+    @property
+    def bursts(self) -> bool:
+        """Whether the plan, and no command, has the next time point follow the last one without an interval."""
+        return self._changed_ns is None and self.step_ns == 0
+
     def due_ns(self, tick: int) -> int:
         """Return when a time point is due: ``newest``, or one that has begun and for which a position still waits."""
         return self._due_ns[tick]

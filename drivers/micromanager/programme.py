@@ -14,6 +14,8 @@ from stream.command import Target
 from stream.config import PlanSettings
 from stream.errors import Refused
 
+_Whose = tuple[int | None, str | None]
+"""Position and channel; None: all."""
 _LONGEST_MS = 2_000.0
 _OVER_KEPT = 8
 
@@ -84,8 +86,7 @@ class Programme:
             one_by_one=self.course.one_by_one,
         )
         self.channels = plan.channels
-        self.exposure_ms: float | None = None
-        self._exposures: dict[str, float] = {}
+        self._exposures: dict[_Whose, float] = {}
         self._jobs_of: dict[str, str] = {}
         self._in_one_go: set[str] = set()
         self.longest_burst_ms = plan.max_burst_ms or _LONGEST_MS
@@ -97,24 +98,24 @@ class Programme:
         channel = event.channel.config if event.channel is not None else ""
         if len(self.channels) == 1 and not shot.aside:
             (channel,) = self.channels
-        return Asked(shot, self._place_um(shot), channel, self.exposure_of(channel, event, bool(shot.aside)))
+        return Asked(shot, self._place_um(shot), channel, self.exposure_of(shot, channel))
 
-    def exposure_of(self, channel: str, event: MDAEvent | None = None, aside: bool = False) -> float:
-        """Return the exposure of a channel's frames; a command's own sequence may state another."""
-        stated = float(event.exposure) if event is not None and event.exposure is not None else None
-        if aside and stated is not None:
+    def exposure_of(self, shot: Shot, channel: str) -> float:
+        """Return the exposure of a shot; a sequence beside the plan may state its own."""
+        stated = None if shot.event.exposure is None else float(shot.event.exposure)
+        if shot.aside and stated is not None:
             return stated
-        if channel in self._exposures:
-            return self._exposures[channel]
-        return next(value for value in (self.exposure_ms, stated, self._plan.exposure_ms) if value is not None)
+        position = shot.index.p
+        for key in ((position, channel), (position, None), (None, channel), (None, None)):
+            if key in self._exposures:
+                return self._exposures[key]
+        return self._plan.exposure_ms if stated is None else stated
 
-    def set_exposure(self, exposure_ms: float, channel: str | None) -> None:
-        """Expose every frame, or a channel's, so long from now on."""
-        if channel is None:
-            self.exposure_ms = exposure_ms
-            self._exposures.clear()
-        else:
-            self._exposures[channel] = exposure_ms
+    def set_exposure(self, exposure_ms: float, target: Target) -> None:
+        """Expose every frame, or those of a position or a channel, so long from now on."""
+        asked = (target.position, target.channel)
+        self._exposures = {key: ms for key, ms in self._exposures.items() if not _within(key, asked)}
+        self._exposures[asked] = exposure_ms
 
     def number(self, target: Target) -> int:
         """Return which position of the plan a command means. Raises Refused."""
@@ -263,6 +264,11 @@ def parts_of(shots: Sequence[Shot], longest_ms: float, frame_ms: Any) -> list[Pa
         current.append(shot)
         length_ms += shot_ms
     return [*parts, Part((), tuple(current), begun_ns)] if current else parts
+
+
+def _within(one: _Whose, other: _Whose) -> bool:
+    """Whether what holds for ``one`` position and channel is settled by a word on the ``other``."""
+    return all(wide in (None, narrow) for narrow, wide in zip(one, other, strict=True))
 
 
 def _numbered(turn: Turn[Shot]) -> list[Shot]:

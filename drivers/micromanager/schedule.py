@@ -160,9 +160,9 @@ class Schedule(Generic[Item]):
         return self._take_visit(min(visits)[2], now_ns)
 
     def more(self, turn: Turn[Item], now_ns: int) -> Turn[Item] | None:
-        """Return the visit that follows at the same position without an interval, where nothing else waits."""
+        """Return the visit that the plan has follow at once at the same position, where nothing else waits."""
         place = self._places.get(turn.position) if turn.position is not None else None
-        if place is None or place.parts or self._jobs or self.interval_ns(turn.position):
+        if place is None or place.parts or place.own_ns is not None or self._jobs or not self._clock.bursts:
             return None
         others = [due_ns for due_ns, _, position in self._visits() if position != turn.position]
         return None if min(others, default=now_ns + 2) <= now_ns + 1 else self.take(now_ns + 1)

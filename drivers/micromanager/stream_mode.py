@@ -123,7 +123,7 @@ class StreamMode:
     def require_move(self, position: int | None, to_um: tuple[float, float, float]) -> None:
         """A stream may be moved anywhere."""
 
-    def require_channel(self, target: Target) -> None:
+    def require_exposure(self, target: Target) -> None:
         """Raise Refused for another channel than the current one."""
         current = self._timeline.newest.channel
         if target.channel not in (None, current):

@@ -105,7 +105,7 @@ class BasePlan:
         if isinstance(action, SetExposure):
             exposures = self._exposures_ms()
             channels = [target.channel] if target.channel is not None or len(exposures) < 2 else list(exposures)
-            return [_Key(action.kind, None, channel) for channel in channels]
+            return [_Key(action.kind, target.position, channel) for channel in channels]
         return [_Key(action.kind)]
 
     def _way(self, key: _Key) -> Way | None:
@@ -178,7 +178,8 @@ _FIRST = (
 
 def _covers(key: _Key, other: _Key) -> bool:
     """Whether an operator's word on ``key`` settles ``other`` too."""
-    return key.kind == other.kind and key.position == other.position and key.channel in (None, other.channel)
+    narrower = key.position == other.position or (key.kind == "set_exposure" and key.position is None)
+    return key.kind == other.kind and narrower and key.channel in (None, other.channel)
 
 
 def _is_full(frame: Frame | None) -> bool:

@@ -48,6 +48,13 @@ CHANGES: dict[str, tuple[list[tuple[c.Action, dict[str, Any], dict[str, Any]]], 
         [(c.SetExposure(exposure_ms=1), {"channel": "FITC"}, {})],
         [step(c.SetExposure(exposure_ms=50), channel="FITC")],
     ),
+    "a position's exposure": (
+        [(c.SetExposure(exposure_ms=1), {"position": 2}, {})],
+        [
+            step(c.SetExposure(exposure_ms=20), position=2, channel="DAPI"),
+            step(c.SetExposure(exposure_ms=50), position=2, channel="FITC"),
+        ],
+    ),
     "every exposure": (
         [(c.SetExposure(exposure_ms=1), {}, {})],
         [step(c.SetExposure(exposure_ms=20), channel="DAPI"), step(c.SetExposure(exposure_ms=50), channel="FITC")],

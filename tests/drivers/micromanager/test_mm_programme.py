@@ -92,6 +92,9 @@ def test_one_position_goes_fast_and_comes_back(bench: Any) -> None:
     assert readback.values == {"interval_ms": 300.0}
     bench.showing(command_id)
     assert [f.frame for f in frames_of(bench, "Camera:p1")] == list(range(len(frames_of(bench, "Camera:p1"))))
+    command_id, _ = bench.apply(c.SetExposure(exposure_ms=6.0), position=1)
+    assert bench.showing(command_id).index.p == 1
+    assert {(f.index.p, f.exposure_ms) for f in bench.frames(2)} == {(0, 2.0), (1, 6.0)}
     with pytest.raises(Refused, match="visits no position 7; it visits 0, 1"):
         bench.apply(c.SetInterval(interval_ms=5), position=7)
 
