@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream.acquire.approvals import WAITS
 from stream.clock import wall_ns
 from stream.command import Ack, Action, Command, Decision, Stop
 from stream.config import Configuration, load
@@ -234,6 +235,10 @@ def _tell_fact(fact: Fact, say: Say) -> None:
     data = fact.data
     if data.get("fact") == "base_plan":
         say(f"base plan {'on' if data['on'] else 'off'}: {data['reason']}")
+    if data.get("fact") == "dose":
+        say(f"light dose: {data['field']} has reached '{data['level']}'; {data['does'] or 'nothing is done yet'}")
+    if data.get("fact") == "ack" and data["ack"]["reason"] == WAITS:
+        say(f"{data['command']['action']['kind']} waits: cytoloop approve|deny {data['ack']['command_id']}")
     if data.get("fact") != "ack" or data["ack"]["state"] in ("received", "accepted"):
         return
     command, ack = data["command"], data["ack"]

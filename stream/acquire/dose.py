@@ -24,6 +24,8 @@ RESERVE_FRAMES = 2
 RESERVE_OPEN_MS = 1_000.0
 """The same for a shutter that stays open between frames."""
 _PATIENCE_NS = 10_000_000_000
+_ASK_AGAIN = 32
+"""Lit frames of a spent field after which the light is closed once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class _Field:
     """What its newest frame cost."""
     exposure_ms: float = 0.0
     seen: bool = False
+    lit_after: int = 0
+    """Lit frames since its budget was spent."""
 
 
 class DoseLedger:
@@ -259,10 +263,14 @@ class DoseLedger:
 
     def _reached(self, place: _Field) -> Level | None:
         reached = self._level(place)
-        if reached <= place.level:
-            return None
-        place.level = reached
-        return reached
+        if reached > place.level:
+            place.level = reached
+            return reached
+        if place.level is Level.SPENT and place.frame_ms:
+            place.lit_after += 1
+            if place.lit_after % _ASK_AGAIN == 0:
+                return Level.SPENT  # whatever opened the light again
+        return None
 
     def _reserve_ms(self, place: _Field) -> float:
         """Return what closing the light may still cost."""
@@ -301,6 +309,6 @@ class DoseLedger:
                 lit_ms = max(lit_ms, 2 * RESERVE_OPEN_MS)
             cost_ms = (lit_ms + self._promised_ms(name, now_ns)) * factor
             left_ms = max(self._budget.whole_ms - place.spent_ms, 0.0)
-            if place.seen and cost_ms > left_ms:
+            if place.seen and (cost_ms > left_ms or (place.level is Level.SPENT and factor)):
                 return f"the next frames would light {name} for {said(cost_ms)}; of its budget {said(left_ms)} are left"
         return None

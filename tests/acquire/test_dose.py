@@ -132,6 +132,27 @@ def test_the_sum_goes_on_after_a_restart() -> None:
     assert ledger(spent_ms=101.0, budget_full_power_s=0.1).spent_fields() == [FIELD]
 
 
+def test_what_is_spent_stays_dark() -> None:
+    """Also a light so faint that the next frames would fit."""
+    dose = ledger(power=1.0, budget_full_power_s=0.1)
+    while dose.took(frame()).reached is not Level.SPENT:
+        pass
+    off = command(SetLight(on=False), "off", "rig")
+    assert refuses(dose, SetLight(on=False), origin="rig") is None
+    dose.asked(off)
+    dose.answered(off, {"on": False})
+    dose.took(frame(commands=("off",)))
+    assert "of its budget" in str(refuses(dose, SetLight(on=True, power=0.001), origin="operator"))
+    assert refuses(dose, SetLight(power=0.001), origin="operator") is None, "it is off"
+    assert refuses(dose, SetExposure(exposure_ms=5000), origin="operator") is None, "it is dark"
+
+
+def test_a_light_that_opens_by_itself_is_closed_again() -> None:
+    dose = ledger(power=1.0, budget_full_power_s=0.1)
+    reached = [dose.took(frame()).reached for _ in range(80)]
+    assert reached.count(Level.SPENT) == 3
+
+
 def stack(frames: int, exposure_ms: float) -> Acquire:
     plan = {"interval": 0, "loops": frames}
     return Acquire(sequence=MDASequence(time_plan=plan, channels=[{"config": "A", "exposure": exposure_ms}]))

@@ -20,6 +20,7 @@ from stream.config import Configuration, parse
 from stream.errors import WireError
 from stream.facts.rig import RigFacts
 from stream.frame import FrameRef
+from stream.stages import Driver
 from stream.wire.control import ControlClient, ControlServer, Query
 from stream.wire.header import unpack
 from stream.wire.publish import Publisher
@@ -36,12 +37,15 @@ class RigBench:
     ----------
     changes
         Tables of the configuration.
+    driver
+        The hardware; None: a rig by hand that takes a frame every 20 ms.
     """
 
-    def __init__(self, folder: Path, changes: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, changes: dict[str, dict[str, Any]], driver: Driver | None = None) -> None:
         self.folder = folder
         self.config = parse(Configuration, PLAN | changes, "test")
-        self.driver = HandDriver(now_ns, frame_ms=20.0)
+        self.driver: Any = driver or HandDriver(now_ns, frame_ms=20.0)
+        self.driver.open(self.config.camera, run="r", session="s")
         self.facts = RigFacts(folder, mw_per_mm2=self.config.dose.mw_per_mm2)
         self._publisher = Publisher("tcp://127.0.0.1:0", run="r", session="s", node="acquire")
         control = ControlServer("tcp://127.0.0.1:0")
@@ -145,20 +149,22 @@ class RigBench:
 
     def close(self) -> None:
         """End the run. Idempotent."""
-        self.driver.gate.set()
+        if isinstance(self.driver, HandDriver):
+            self.driver.gate.set()
         for client in self._clients.values():
             client.close()
         self._clients.clear()
         self._stop.set()
         self._thread.join(WAIT_S)
         self.rig.close("the test ended")
+        self.driver.stop()
         self.facts.close()
 
 
 @contextmanager
-def rig_bench(folder: Path, **changes: dict[str, Any]) -> Iterator[RigBench]:
+def rig_bench(folder: Path, driver: Driver | None = None, **changes: dict[str, Any]) -> Iterator[RigBench]:
     """Run a rig for a test."""
-    bench = RigBench(folder, changes)
+    bench = RigBench(folder, changes, driver)
     try:
         yield bench
     finally:
