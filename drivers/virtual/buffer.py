@@ -83,6 +83,9 @@ class FrameBuffer(SequenceBuffer):
 
 
 def _numbered(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Count the images that the camera has lost into the number that the core gives."""
-    skipped = int(metadata.get(SKIPPED, 0))
-    return {**metadata, "ImageNumber": str(int(metadata["ImageNumber"]) + skipped)} if skipped else metadata
+    """Count the images that the camera has lost into the number that the core gives; nothing else tells of them."""
+    told = dict(metadata)
+    skipped = int(told.pop(SKIPPED, 0))
+    if skipped:
+        told["ImageNumber"] = str(int(told["ImageNumber"]) + skipped)
+    return told

@@ -274,6 +274,7 @@ def test_dropped_frames_are_gaps_where_the_camera_numbers_them(start: Start, tmp
     missing = sum(item.missing for item in taken if isinstance(item, Gap) and item.reason == "overflow")
     assert lost > 0
     assert missing == (0 if silent else lost)
+    assert not any("skip" in key.lower() for frame in frames_of(taken) for key in frame.metadata)
     assert len({line["exposure"] for line in told(tmp_path, "dropped_frames")} & set(exposures)) == 0
     for frame in frames_of(taken)[-3:]:
         labels = tifffile.imread(tmp_path / f"man_track{frame.frame:03d}.tif")
