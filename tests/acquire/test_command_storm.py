@@ -25,7 +25,7 @@ LIMITS: dict[str, Any] = {
     "exposure_ms": (1, 100), "interval_ms": (10, 10_000), "light_power": (0, 0.8), "stimulate_ms": (1, 200),
     "rate_per_s": 5, "cooldown_s": {"acquire": 1.0}, "max_frames": 6, "max_positions": 3, "approve_timeout_s": 5,
 }  # fmt: skip
-BUDGET_S = 0.6
+BUDGET_S = 0.3
 OPEN_BUDGET_S = 2.0
 """More where the shutter stays open: a second of it is kept back for closing."""
 

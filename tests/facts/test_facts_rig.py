@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,26 @@ def test_what_was_said_to_be_kept_outlives_kill_9(tmp_path: Path) -> None:
     states = [getattr(facts.known(name), "state", None) for name in ("done", "open")]
     assert states == ["applied", "unknown"]
     facts.close()
+
+
+def test_light_that_no_frame_took_is_added(tmp_path: Path) -> None:
+    facts = RigFacts(tmp_path, mw_per_mm2=2.0)
+    facts.frame(frame(0), light_power=0.5, between_ms=20.0)
+    facts.light(FIELD, 7.0)
+    facts.frame(frame(1), light_power=None)
+    facts.flush()
+    dose = facts.dose()[FIELD]
+    assert (dose.frames, dose.exposure_ms, dose.full_power_ms, dose.unknown_power_ms) == (2, 20.0, 32.0, 10.0)
+    assert dose.uj_per_mm2 == 64.0
+    facts.close()
+
+
+def test_notices_are_kept_also_in_a_run_that_began_without_them(tmp_path: Path) -> None:
+    RigFacts(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "rig.sqlite")) as older:
+        older.execute("DROP TABLE notices")
+    facts = RigFacts(tmp_path)
+    facts.notice("dose", {"field": FIELD, "level": "warn"})
+    facts.close()
+    [(notice, data)] = read(tmp_path, "SELECT notice, data FROM notices")
+    assert (notice, json.loads(str(data))["level"]) == ("dose", "warn")
