@@ -49,20 +49,25 @@ def test_a_division_is_proposed_at_once_and_confirmed_within_three_frames():
     assert list(divider.finish()) == []
 
 
-STORIES = {
-    "merge again": ("mmmm", "p", "mmmmm"),
-    "a daughter vanishes": ("mmmm", "p", "aaaaa"),
-    "both vanish": ("mmmm", "p", "-----"),
-}
+MERGED = ("mmmm", "p", "mmmmm")
+UNSEEN = {"a daughter": ("mmmm", "p", "aaaaa"), "both": ("mmmm", "p", "-----")}
 
 
-@pytest.mark.parametrize("name", STORIES)
-def test_what_does_not_last_is_retracted(name):
-    events, divider = run(movie(*STORIES[name]))
+def test_what_one_cell_covers_again_is_retracted():
+    events, divider = run(movie(*MERGED))
     assert [e.status for e in events] == ["provisional", "retracted"]
     assert events[1].emitted_frame <= 7
     assert events[1].confidence < 0.5
     assert events[1].reason
+    assert list(divider.finish()) == []
+
+
+@pytest.mark.parametrize("who", UNSEEN)
+def test_a_daughter_out_of_sight_makes_a_division_less_sure_and_not_undone(who):
+    events, divider = run(movie(*UNSEEN[who]))
+    assert [e.status for e in events] == ["provisional", "confirmed"]
+    assert events[1].emitted_frame == 7
+    assert 0.5 < events[1].confidence < events[0].confidence
     assert list(divider.finish()) == []
 
 
@@ -75,7 +80,7 @@ def test_the_end_of_the_stream_closes_what_is_pending():
     assert list(RuleDivider({}).finish()) == []
 
 
-@pytest.mark.parametrize("acts", [("mmmm", "pppp"), STORIES["merge again"]])
+@pytest.mark.parametrize("acts", [("mmmm", "pppp"), MERGED])
 def test_a_movie_cut_short_tells_the_same_until_then(acts):
     frames = movie(*acts)
     whole, _ = run(frames)
