@@ -58,11 +58,13 @@ class _Held:
     field: str
     lit_ms: float
     duration_ms: float
+    begun: bool = False
     until_ns: int | None = None
 
 
 @dataclass(slots=True)
 class _Field:
+    name: str
     spent_ms: float
     level: Level = Level.FREE
     frame_ms: float = 0.0
@@ -92,7 +94,7 @@ class DoseLedger:
         self._stimulate_power = settings.stimulate_power
         self._budget, self._lamp = Budget(settings), Lamp(power)
         self._lock = threading.Lock()
-        self._fields = {name: _Field(dose.full_power_ms + dose.unknown_power_ms) for name, dose in spent.items()}
+        self._fields = {name: _Field(name, had.full_power_ms + had.unknown_power_ms) for name, had in spent.items()}
         self._held: dict[str, _Held] = {}
         self._stays_open = stays_open
         self._lit_field = ""
@@ -143,12 +145,13 @@ class DoseLedger:
             self._lamp.shown(frame.commands)
             power = self._lamp.at_most
             exposed_ms = frame.exposure_ms * counted(power)
-            place = self._fields.setdefault(name, _Field(0.0))
+            place = self._field(name)
             place.frame_ms = exposed_ms + self._between_ms(frame) * counted(brighter(before, power))
             place.exposure_ms, place.seen = frame.exposure_ms, True
             added_ms = max(place.frame_ms - self._burnt_ms, 0.0)
             place.spent_ms += added_ms
             self._pay(frame)
+            self._forget_lost(frame.stamps.t_pop_ns)
             self._lit_field, self._burnt_ms = name, 0.0
             if self._since_ns is not None:
                 self._since_ns = frame.stamps.t_pop_ns
@@ -158,7 +161,7 @@ class DoseLedger:
         """Count a stimulation and return what it cost, in ms at full power."""
         cost_ms = duration_ms * self._stimulate_power
         with self._lock:
-            self._fields.setdefault(field, _Field(0.0)).spent_ms += cost_ms
+            self._field(field).spent_ms += cost_ms
         return cost_ms
 
     def opened(self, now_ns: int) -> None:
@@ -202,14 +205,15 @@ class DoseLedger:
                 return capped
             if not self._budget.limited:
                 return None
+            self._forget_lost(now_ns)
             if isinstance(action, SetLight | SetExposure):
-                return self._next_frames(action, now_ns)
+                return self._next_frames(action)
             cost_ms = 0.0
             if sequence is not None:
                 cost_ms = sequence.light_ms * counted(self._lamp.at_most)
             elif isinstance(action, Stimulate):
                 cost_ms = action.duration_ms * self._stimulate_power
-            left_ms = max(self._left_ms(field or "", now_ns), 0.0)
+            left_ms = max(self._left_ms(field or ""), 0.0)
             if cost_ms > left_ms:
                 return f"it would light {field} for {said(cost_ms)}; of the budget {said(left_ms)} are left"
             return None
@@ -253,6 +257,9 @@ class DoseLedger:
 
     # ---- inside, under the lock ------------------------------------------------------------------------------------
 
+    def _field(self, name: str) -> _Field:
+        return self._fields.setdefault(name, _Field(name, 0.0))
+
     def _between_ms(self, frame: Frame) -> float:
         if not self._stays_open or self._since_ns is None:
             return 0.0
@@ -273,33 +280,38 @@ class DoseLedger:
         return None
 
     def _reserve_ms(self, place: _Field) -> float:
-        """Return what closing the light may still cost."""
-        open_ms = RESERVE_OPEN_MS * counted(self._lamp.at_most) if self._stays_open else 0.0
-        return max(RESERVE_FRAMES * place.frame_ms, open_ms)
+        """Return what closing the light may still cost; a burst that the hardware has begun may take all its frames."""
+        factor = counted(self._lamp.at_most)
+        begun_ms = sum(held.lit_ms for held in self._promised(place.name) if held.begun)
+        open_ms = RESERVE_OPEN_MS if self._stays_open else 0.0
+        return max(RESERVE_FRAMES * place.frame_ms, open_ms * factor) + begun_ms * factor
 
     def _pay(self, frame: Frame) -> None:
         """Take a frame beside the plan from what was promised to its sequence."""
         named = parse_field(frame.field) if self._held else None
         held = self._held.get(named.aside) if named is not None else None
         if named is not None and held is not None:
+            held.begun = True
             held.lit_ms -= frame.exposure_ms
             if held.lit_ms <= 0:
                 del self._held[named.aside]
 
-    def _promised_ms(self, field: str, now_ns: int) -> float:
-        """Return the exposure that is promised to sequences of a field."""
+    def _promised(self, field: str) -> list[_Held]:
+        return [held for held in self._held.values() if held.field == field]
+
+    def _forget_lost(self, now_ns: int) -> None:
+        """Give up what was promised to sequences that are over: some of their frames never came."""
         over = [name for name, held in self._held.items() if held.until_ns is not None and held.until_ns <= now_ns]
         for name in over:
             del self._held[name]
-        return sum(held.lit_ms for held in self._held.values() if held.field == field)
 
-    def _left_ms(self, field: str, now_ns: int) -> float:
+    def _left_ms(self, field: str) -> float:
         """Return what a field may still have, less what is promised and what closing the light may cost."""
-        place = self._fields.get(field, _Field(0.0))
-        promised_ms = self._promised_ms(field, now_ns) * counted(self._lamp.at_most)
+        place = self._fields.get(field, _Field(field, 0.0))
+        promised_ms = sum(held.lit_ms for held in self._promised(field) if not held.begun) * counted(self._lamp.at_most)
         return self._budget.whole_ms - place.spent_ms - promised_ms - self._reserve_ms(place) - place.frame_ms
 
-    def _next_frames(self, action: SetLight | SetExposure, now_ns: int) -> str | None:
+    def _next_frames(self, action: SetLight | SetExposure) -> str | None:
         """Judge a change that makes frames brighter: those before the rig could close the light, and those promised."""
         factor = counted(self._lamp.after(action) if isinstance(action, SetLight) else self._lamp.at_most)
         for name, place in self._fields.items():
@@ -307,7 +319,7 @@ class DoseLedger:
             lit_ms = (RESERVE_FRAMES + 1) * exposure_ms
             if self._stays_open:
                 lit_ms = max(lit_ms, 2 * RESERVE_OPEN_MS)
-            cost_ms = (lit_ms + self._promised_ms(name, now_ns)) * factor
+            cost_ms = (lit_ms + sum(held.lit_ms for held in self._promised(name))) * factor
             left_ms = max(self._budget.whole_ms - place.spent_ms, 0.0)
             if place.seen and (cost_ms > left_ms or (place.level is Level.SPENT and factor)):
                 return f"the next frames would light {name} for {said(cost_ms)}; of its budget {said(left_ms)} are left"

@@ -123,7 +123,7 @@ class Guard:
             if action.sequence.stage_positions:
                 raise Refused("the sequence names positions of its own; leave at_um or them out")
             base = (*self.where.stage_for(action.at_um), base[2])
-        return outline(action.sequence, base, newest.exposure_ms, self.limits.max_frames)
+        return outline(action.sequence, base, self.where.exposure_ms, self.limits.max_frames)
 
     def _for_another(self, command: Command) -> Verdict | None:
         newest, camera = self.where.newest, command.target.camera

@@ -29,6 +29,7 @@ class Whereabouts:
         self._places: dict[int, Position] = {}
         self._moved: tuple[str, Position] | None = None
         self._reshaped = ""
+        self._exposures_ms: dict[str, float] = {}
 
     def took(self, frame: Frame) -> None:
         """See a frame."""
@@ -36,6 +37,8 @@ class Whereabouts:
             self._newest = frame
             if not is_aside(frame.field):
                 self._places[frame.index.p] = frame.stage_um
+            if not is_aside(frame.field):
+                self._exposures_ms[frame.channel] = frame.exposure_ms
             if self._moved and self._moved[0] in frame.commands:
                 self._moved = None
             if self._reshaped in frame.commands:
@@ -57,6 +60,12 @@ class Whereabouts:
     def newest(self) -> Frame | None:
         """The newest frame."""
         return self._newest
+
+    @property
+    def exposure_ms(self) -> float:
+        """The longest exposure of the plan's channels: what a frame gets that names none, at most."""
+        with self._lock:
+            return max(self._exposures_ms.values(), default=0.0)
 
     @property
     def at_um(self) -> Position | None:

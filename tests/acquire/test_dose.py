@@ -191,6 +191,16 @@ def test_what_is_promised_to_a_sequence_is_not_promised_again() -> None:
     assert refuses(dose, stack(1, 50)) is None
 
 
+def test_the_light_closes_early_enough_for_a_burst_that_the_hardware_has_begun() -> None:
+    dose = ledger(power=1.0, budget_full_power_s=1.0)
+    dose.took(frame(exposure_ms=10))
+    burst = stack(10, 50)
+    dose.hold(command(burst, "burst"), FIELD, outline(burst.sequence, (0, 0, 0), 10.0, 100))
+    assert dose.took(frame(exposure_ms=300)).reached is None, "a burst that waits can still be taken in the dark"
+    assert dose.took(frame(exposure_ms=50, field=f"{FIELD}/burst")).reached is None
+    assert dose.took(frame(exposure_ms=200)).reached is Level.SPENT, "nine frames of 50 ms are still to come"
+
+
 CAPPED = {
     "a shorter interval": SetInterval(interval_ms=100),
     "the plan's interval": SetInterval(),
