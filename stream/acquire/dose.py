@@ -113,12 +113,20 @@ class DoseLedger:
         """The light's power as it is set now: 0 where it is off, None where nobody knows."""
         return self._lamp.power
 
-    def begin(self, *, stays_open: bool, dark: bool, now_ns: int) -> None:
-        """The camera starts now: say whether the light is on between frames, and whether there is any."""
+    def begin(self, *, stays_open: bool, exposure_ms: float, now_ns: int) -> list[str]:
+        """The camera is about to start: return the fields whose light does not last for its first frames.
+
+        ``stays_open`` says whether the light is on between frames.
+        """
         self._stays_open = stays_open
-        if dark:
-            self._lamp.set_power = 0.0
         self.opened(now_ns)
+        first_ms = (RESERVE_FRAMES + 1) * exposure_ms + (RESERVE_OPEN_MS if stays_open else 0.0)
+        left_ms = self._budget.whole_ms - first_ms * counted(self._lamp.power)
+        return [name for name, place in self._fields.items() if place.spent_ms > left_ms]
+
+    def dark(self) -> None:
+        """The camera starts without light."""
+        self._lamp.set_power = 0.0
 
     # ---- what happens to the light ---------------------------------------------------------------------------------
 

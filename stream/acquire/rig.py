@@ -111,14 +111,16 @@ class Rig:
         plan, light = self._config.plan, self._driver.describe().get("light") or {}
         longest_ms = self._config.limits.max_burst_ms
         plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})
-        if spent := self._dose.spent_fields():
+        stays_open = _stays_open(self._config, light)
+        spent = self._dose.begin(stays_open=stays_open, exposure_ms=plan.exposure_ms, now_ns=now_ns())
+        if spent:
             if self._config.dose.at_budget == "stop" or not light.get("power"):
                 raise DriverError(
                     f"the light budget of {', '.join(spent)} is spent: raise [dose] budget_*, or begin anew"
                 )
+            log.warning("the light budget of %s is spent: the plan begins in the dark", ", ".join(spent))
             plan = plan.model_copy(update={"light_power": 0.0})
-        stays_open = _stays_open(self._config, light)
-        self._dose.begin(stays_open=stays_open, dark=bool(spent), now_ns=now_ns())
+            self._dose.dark()
         return self._beginning.begin(plan)
 
     def run(self, stop: threading.Event) -> str:

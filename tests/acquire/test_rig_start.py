@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from drivers.virtual.driver import VirtualDriver
 from stream.acquire.rig import Rig
+from stream.command import SetLight
 from stream.config import Configuration, RunSettings
+from stream.errors import DriverError
 from stream.facts.rig import RigFacts
 from stream.wire.control import ControlClient, ControlServer
 from stream.wire.publish import Publisher
 from stream.wire.subscribe import Subscriber
+from tests.cases.rig_bench import rig_bench
 
 
 def test_an_analysis_is_ready_when_it_listens(tmp_path: Path) -> None:
@@ -34,3 +40,32 @@ def test_an_analysis_is_ready_when_it_listens(tmp_path: Path) -> None:
         client.close()
         rig.close("the test ended")
         facts.close()
+
+
+BUDGET: dict[str, Any] = {"budget_full_power_s": 0.1}
+
+
+def had_its_light(folder: Path) -> None:
+    """Leave the facts of a run whose field has had all but the last frames of its light."""
+    facts = RigFacts(folder)
+    facts.light("cam:p0", 95.0)
+    facts.close()
+
+
+def test_a_rig_that_starts_again_after_its_budget_starts_in_the_dark(tmp_path: Path) -> None:
+    had_its_light(tmp_path)
+    with rig_bench(tmp_path, dose=BUDGET) as rig:
+        rig.wait(lambda: rig.taken() > 5)
+        assert rig.driver.power == 0.0
+        assert rig.driver.light_ms.get("cam:p0", 0.0) == 0.0
+        refused = rig.ask(SetLight(power=0.1), "operator")
+        assert (refused.state, "of its budget" in refused.reason) == ("refused", True)
+
+
+def test_or_not_at_all(tmp_path: Path) -> None:
+    had_its_light(tmp_path)
+    with (
+        pytest.raises(DriverError, match="the light budget of cam:p0 is spent"),
+        rig_bench(tmp_path, dose=BUDGET | {"at_budget": "stop"}),
+    ):
+        raise AssertionError("it began")

@@ -52,7 +52,12 @@ class RigBench:
         self.address = control.address
         self.rig = Rig(self.config, self.driver, self.facts, self._publisher, control)
         self.rig.listen()
-        assert self.rig.begin()
+        try:
+            assert self.rig.begin()
+        except BaseException:
+            self.rig.close("the start failed")
+            self.facts.close()
+            raise
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.rig.run, args=(self._stop,), daemon=True)
         self._thread.start()
