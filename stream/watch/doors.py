@@ -36,6 +36,14 @@ def known_host(header: str, also: frozenset[str]) -> bool:
     return True
 
 
+def is_private(host: str) -> bool:
+    """Whether a page that listens at ``host`` is seen by this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def same_origin(headers: Mapping[str, str]) -> bool:
     """Whether a WebSocket comes from our own page; programs that are no browser send no Origin."""
     origin = headers.get("origin")

@@ -14,6 +14,7 @@ from stream.config import Configuration
 from stream.errors import ConfigError, WireError
 from stream.frame import Frame, Gap
 from stream.surroundings import Surroundings
+from stream.watch.doors import is_private
 from stream.watch.families import Families
 from stream.watch.server import Server
 from stream.watch.state import LiveState
@@ -83,7 +84,7 @@ def _serve(
     host, _, port = watch.page.rpartition(":")
     if not port.isdigit():
         raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
-    private = host in ("localhost", "127.0.0.1", "[::1]", "::1")
+    private = is_private(host)
     state.status({"may_decide": private})
     made = partial(
         Server,

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from stream.facts.rig import RigFacts
 from stream.frame import Frame
-from stream.watch.doors import known_host
+from stream.watch.doors import is_private, known_host
 from stream.watch.server import Server
 from stream.watch.state import LiveState
 
@@ -110,6 +110,22 @@ def test_unknown_event_picture_is_404(port: int) -> None:
 )
 def test_only_this_machines_names_are_served(host: str, known: bool) -> None:
     assert known_host(host, frozenset({"rig.lab"})) is known
+
+
+HOSTS = {
+    "127.0.0.1": True,
+    "127.0.1.1": True,
+    "[::1]": True,
+    "localhost": True,
+    "0.0.0.0": False,
+    "": False,
+    "rig.lab": False,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_only_a_page_of_this_machine_may_decide(host: str) -> None:
+    assert is_private(host) is HOSTS[host]
 
 
 def test_rebound_name_is_refused(port: int) -> None:
