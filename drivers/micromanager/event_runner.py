@@ -55,6 +55,7 @@ class EventRunner:
         self._events: queue.Queue[MDAEvent | None] = queue.Queue(1)
         self._closing = threading.Event()
         self._arrivals: list[Arrival] = []
+        self._corrections: dict[int | None, float] = {}
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -73,6 +74,7 @@ class EventRunner:
             # It would drive the stage back to where the run began.
             engine.restore_initial_state = False
         self._closing.clear()
+        self._corrections = dict(self._corrections)
         self._events = queue.Queue(1)
         self._arrivals.clear()
         self._core.mda.events.frameReady.connect(self._frame_ready)
@@ -123,6 +125,10 @@ class EventRunner:
 
     def _source(self) -> Iterator[MDAEvent]:
         """Yield events until closed; never waits without end, so that the thread can always be joined."""
+        # The engine begins each run without the corrections of focus that an autofocus found in the one before.
+        corrections = getattr(self._core.mda.engine, "_z_correction", {})
+        corrections.update(self._corrections)
+        self._corrections = corrections
         while not self._closing.is_set():
             try:
                 event = self._events.get(timeout=_LOOK_S)

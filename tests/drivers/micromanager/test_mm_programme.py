@@ -81,6 +81,20 @@ def test_autofocus_is_done_where_the_protocol_says(bench: Any) -> None:
     assert len(focused) == 4
 
 
+def test_what_an_autofocus_found_outlives_the_run_of_events_that_found_it(bench: Any) -> None:
+    bench.core.fullFocus = lambda: bench.core.setZPosition(bench.core.getZPosition() + 1.5)
+    start(
+        bench, stage_positions=[[0, 0, 2]], autofocus_plan={"axes": ["p"]}, time_plan={"interval": 0.01, "loops": 900}
+    )
+    bench.frames(3)
+    for on in (False, True):  # the light is switched between two runs
+        command_id, _ = bench.apply(c.SetLight(on=on))
+        bench.showing(command_id)
+    bench.frames(2)
+    assert {round(f.stage_um[2], 2) for f in frames_of(bench)} == {3.5}
+    assert bench.gaps("wrong_state") == []
+
+
 def test_one_position_goes_fast_and_comes_back(bench: Any) -> None:
     start(bench, stage_positions=TWO, time_plan={"interval": 0.3, "loops": 40})
     bench.frames(2)
