@@ -15,17 +15,20 @@ from stream.metrics import COMMANDS
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 3.0
+"""How long a command waits for the disk."""
 _URGENT_PATIENCE_S = 0.5
-"""How long an urgent command waits for the disk."""
-_PATIENCE_S = 10.0
+"""The same for one that must not wait."""
+_SICK_PATIENCE_S = 0.05
+"""The same while the disk has not written what was given to it last: a stop may stand behind in the queue."""
 
 
 class Ledger(Protocol):
     """Where commands and their transitions are kept (``stream.facts.rig.RigFacts``)."""
 
     def command(self, command: Command, received: Ack, *, timeout_s: float) -> object: ...
-    def progress(self, ack: Ack) -> None: ...
-    def transition(self, ack: Ack) -> None: ...
+    def progress(self, ack: Ack, *, timeout_s: float) -> None: ...
+    def transition(self, ack: Ack, *, timeout_s: float) -> None: ...
     def known(self, command_id: str) -> Ack | None: ...
 
 
@@ -45,6 +48,7 @@ class Answers:
     ) -> None:
         self._ledger, self._answer, self._on_final = ledger, answer, on_final
         self._open: dict[str, Pending] = {}
+        self._sick = False
         self.lock = threading.RLock()
         """Holds the open commands and what is known of them together."""
 
@@ -74,18 +78,16 @@ class Answers:
     def record(self, command: Command, *, urgent: bool) -> bool:
         """Write a command down and say that it was received; False when it cannot be written."""
         received = _received(command)
-        try:
-            self._ledger.command(command, received, timeout_s=_URGENT_PATIENCE_S if urgent else _PATIENCE_S)
-        except StoreError as error:
-            log.error("command %s is not recorded: %s", command.command_id, error)
+        patience_s = self._patience_s(urgent=urgent)
+        if not self._wrote(lambda: self._ledger.command(command, received, timeout_s=patience_s), received):
             return False
         self._answer(command, received)
         return True
 
-    def accept(self, command: Command, reason: str) -> None:
+    def accept(self, command: Command, reason: str, *, urgent: bool = False) -> None:
         """Say that a command has passed the guard."""
         ack = Ack(command_id=command.command_id, state=AckState.ACCEPTED, reason=reason)
-        self._write(self._ledger.progress, ack)
+        self._wrote(lambda: self._ledger.progress(ack, timeout_s=self._patience_s(urgent=urgent)), ack)
         self._answer(command, ack)
 
     def applied(self, pending: Pending, frame: Frame | None) -> None:
@@ -112,7 +114,7 @@ class Answers:
                 return  # a command has exactly one final state
         COMMANDS.labels(pending.command.action.kind, ack.state.value).inc()
         self._on_final(pending.command, ack)
-        self._write(self._ledger.transition, ack)
+        self._wrote(lambda: self._ledger.transition(ack, timeout_s=self._patience_s()), ack)
         self._answer(pending.command, ack)
 
     def _known(self, command: Command) -> Ack | None:
@@ -122,11 +124,18 @@ class Answers:
             log.error("what was answered before is not known: %s", error)
             return None
 
-    def _write(self, write: Callable[[Ack], None], ack: Ack) -> None:
+    def _patience_s(self, *, urgent: bool = False) -> float:
+        return _SICK_PATIENCE_S if self._sick else _URGENT_PATIENCE_S if urgent else _PATIENCE_S
+
+    def _wrote(self, write: Callable[[], object], ack: Ack) -> bool:
         try:
-            write(ack)
+            write()
         except StoreError as error:
-            log.error("the answer %s to %s is not recorded: %s", ack.state, ack.command_id, error)
+            self._sick = True
+            log.error("'%s' of command %s is not recorded: %s", ack.state, ack.command_id, error)
+            return False
+        self._sick = False
+        return True
 
 
 def _received(command: Command, reason: str = "") -> Ack:

@@ -240,7 +240,8 @@ class Desk:
             self._answers.accept(command, WAITS)
             self._approvals.park(pending, self._clock())
         else:
-            self._answers.accept(command, f"approved by {pending.approved_by}" if pending.approved_by else "")
+            reason = f"approved by {pending.approved_by}" if pending.approved_by else ""
+            self._answers.accept(command, reason, urgent=is_urgent(command))
             self._drive(pending)
 
     def _drive(self, pending: Pending) -> None:

@@ -179,17 +179,17 @@ class RigFacts:
             statements.append((INSERT_TRANSITION, transition_row(received)))
         self._database.commit(*statements, timeout_s=timeout_s)
 
-    def transition(self, ack: Ack) -> None:
+    def transition(self, ack: Ack, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         """Record an answer, on disk on return. Raises StoreError."""
-        self._database.commit((INSERT_TRANSITION, transition_row(ack)))
+        self._database.commit((INSERT_TRANSITION, transition_row(ack)), timeout_s=timeout_s)
 
-    def progress(self, ack: Ack) -> None:
+    def progress(self, ack: Ack, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         """Record an answer that another one will follow: soon on disk, and always before that one. Raises StoreError.
 
         After a crash the command ends as ``unknown`` with or without it, so the hardware need not wait for the disk.
         """
         if not self._database.put((INSERT_TRANSITION, transition_row(ack))):
-            self.transition(ack)
+            self.transition(ack, timeout_s=timeout_s)
 
     def loss(self, stage: str, reason: str, count: int = 1, *, ref: FrameRef | None = None) -> None:
         """Record frames that were taken and did not reach the next part."""

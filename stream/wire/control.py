@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import zmq
 
-from stream.command import Ack
+from stream.command import Ack, Command, Stop
 from stream.errors import Malformed, UnknownSchema, WireError
 from stream.metrics import MESSAGES_REFUSED
 from stream.wire.ask import ControlClient
@@ -34,7 +35,8 @@ class ControlServer:
     """
 
     def __init__(self, address: str, *, heartbeat_ms: int = 200, heartbeat_timeout_ms: int = 600) -> None:
-        self._requests: queue.Queue[Request] = queue.Queue(QUEUED)
+        self._requests: queue.PriorityQueue[tuple[bool, int, Request]] = queue.PriorityQueue(QUEUED)
+        self._order = itertools.count()
         self._answers: deque[list[bytes]] = deque(maxlen=QUEUED)
         self._closing = False
         self._heartbeat_ms = heartbeat_ms
@@ -56,9 +58,9 @@ class ControlServer:
         self.close()
 
     def next(self, timeout_s: float) -> Request | None:
-        """Return the next request; None when nothing came in time."""
+        """Return the next request, a stop before all others; None when nothing came in time."""
         try:
-            return self._requests.get(timeout=timeout_s) if timeout_s > 0 else self._requests.get_nowait()
+            return (self._requests.get(timeout=timeout_s) if timeout_s > 0 else self._requests.get_nowait())[-1]
         except queue.Empty:
             return None
 
@@ -108,7 +110,9 @@ class ControlServer:
             except zmq.Again:
                 return
             try:
-                self._requests.put_nowait(read_request(sender, parts))
+                request = read_request(sender, parts)
+                is_stop = isinstance(request.content, Command) and isinstance(request.content.action, Stop)
+                self._requests.put_nowait((not is_stop, next(self._order), request))
             except (Malformed, UnknownSchema) as error:
                 self._refuse(sender, parts, "schema" if isinstance(error, UnknownSchema) else "malformed", str(error))
             except queue.Full:

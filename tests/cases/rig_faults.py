@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -240,6 +241,26 @@ def full_disk(rig: RigBench) -> Answer:
     return answer
 
 
+def hung_disk(rig: RigBench) -> Answer:
+    """A disk that takes a write and does not come back, and commands that wait for it, with a stop behind them."""
+    gate, before = threading.Event(), list(rig.driver.applied)
+    rig.facts._database.put(("SELECT ?", lambda: (gate.wait(60),)))
+    try:
+        asked = [rig.command(c.MoveStage(x_um=n), target={"position": n}) for n in range(8)]
+        for command in asked:
+            rig.client("analyse").submit(command)
+        stop = rig.client("operator").request(rig.command(c.Stop(), "operator"), 20)
+        assert isinstance(stop, c.Ack)
+        assert stop.state == "applied"
+        rig.wait(rig.ended)
+        assert not rig.driver.is_on
+        assert rig.driver.applied[len(before) :] == [stop.command_id]
+        answer = next(ack for ack in iter(lambda: rig.client("analyse").next_ack(20), None) if ack.state.final)
+    finally:
+        gate.set()
+    return _answer(answer)
+
+
 def _large(rig: RigBench, action: c.Action = MOVE, origin: str = "policy") -> c.Command:
     """Make a command that fits on no page that is left."""
     return rig.command(action, origin, cause=c.Cause(origin=origin, event_id="e" * 40_000))
@@ -363,6 +384,8 @@ FAULTS = (
     Fault("a fault in a driver", "answered, logged, went on", "failed", "ZeroDivisionError", broken_driver),
     Fault("a full disk", "feedback is refused, a stop still stops, frames go on", "refused", "cannot write it down",
           full_disk, lost="rows of the facts, counted; no picture"),
+    Fault("a disk that hangs", "feedback is refused, a stop overtakes it and stops", "refused", "cannot write it down",
+          hung_disk, lost="rows of the facts, counted; no picture"),
     Fault("the rig died between receiving and answering", "says so to whoever asks again", "unknown",
           "look at the frames", restarted),
     Fault("the analysis falls silent", "closed the light, undid what feedback changed, opened it again", "refused",

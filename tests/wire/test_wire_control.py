@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from stream.command import Ack, AckState, Command, Decision, SetExposure, Stimulate
+from stream.command import Ack, AckState, Command, Decision, SetExposure, Stimulate, Stop
 from stream.errors import WireError
 from stream.frame import FrameRef
 from stream.metrics import REGISTRY
@@ -219,3 +219,13 @@ def test_the_ear_is_on_this_host_only() -> None:
         ControlServer("tcp://0.0.0.0:5555")
     with pytest.raises(WireError, match="not on this host"):
         ControlClient("tcp://10.0.0.1:5555", name="n")
+
+
+def test_a_stop_overtakes_what_waits_to_be_heard(server: ControlServer, client: ControlClient) -> None:
+    for name in ("a", "b"):
+        client.submit(command(name))
+    client.submit(Command(command_id="stop", action=Stop(), issued_wall_ns=1))
+    tick = threading.Event()
+    while server._requests.qsize() < 3:
+        tick.wait(0.01)
+    assert [following(server).request_id for _ in range(3)] == ["stop", "a", "b"]
