@@ -48,12 +48,16 @@ light_power = 0.5
 positions_um = [[0.0, 0.0, 0.0]]
 [limits]
 exposure_ms = [1.0, 100.0]
+max_age_ms = 60000.0
+alive_timeout_s = 60.0
 [chain]
 denoise = "none"
 segment = "classical-nuclei"
 divide_options = {exit = false}
 [feedback]
 policies = ["fast.toml"]
+budget_ms = 20000.0
+max_age_ms = 60000.0
 [watch]
 metrics = false
 """
@@ -78,7 +82,9 @@ def test_a_rehearsal_compares_three_arms_on_the_same_specimen(tmp_path: Path) ->
     assert fixed["frames"] > without["frames"]
     assert result["compared"]["dose_ratio"] is not None
     assert without["mitoses_shown"] >= 1
-    with closing(sqlite3.connect(Path(result["runs"][0]["run_dir"]) / "analysis.sqlite")) as facts:
+    run_dir = Path(result["runs"][0]["run_dir"])
+    assert '"kind":"frame"' not in (run_dir / "events.jsonl").read_text()  # the clock of policies leaves no trace
+    with closing(sqlite3.connect(run_dir / "analysis.sqlite")) as facts:
         assert facts.execute("SELECT DISTINCT field FROM frames").fetchall() == [("Camera:p0",)]  # no chain follows it
     folder = Path(result["picture"]).parent
     assert Path(result["picture"]).stat().st_size > 5_000
