@@ -33,6 +33,7 @@ from stream.command import ACTION_KINDS, Action, MoveStage, SetLight
 from stream.config import Settings, parse
 from stream.errors import ConfigError, PolicyError
 from stream.event import Event, Point
+from stream.protocol import as_protocol
 
 ACTIONS: dict[str, type[Any]] = {cls.model_fields["kind"].default: cls for cls in get_args(get_args(Action)[0])}
 REFERENCES: dict[str, tuple[Any, Callable[[Event], Any]]] = {
@@ -99,6 +100,8 @@ class Template:
         for key, value in _references(values):
             known_name(value, REFERENCES, f"{where}: '{key}' refers to something that an event does not have")
         stand_in = _replace(values, lambda name: REFERENCES[name][0])
+        if isinstance(stand_in.get("sequence"), Mapping):
+            as_protocol(stand_in["sequence"], f"{where} sequence")  # useq itself ignores keys that it does not know
         action = parse(ACTIONS[kind], stand_in, where)
         _refuse_idle(action, where)
         fixed = discs is None and not _references(values)

@@ -76,6 +76,10 @@ REFUSED = {
         "give either mask or mask_yx_px",
     ),
     "unknown position": ('kind = "pause"\nposition = "here"', "position"),
+    "a misspelt sequence": (
+        'kind = "acquire"\nsequence = { z_plan = { rang = 8.0, step = 4.0 } }',
+        "unknown key 'z_plan.rang'; did you mean 'range'?",
+    ),
     "no sequence": ('kind = "acquire"\nat_um = "event.position_um"', "sequence"),
 }
 
