@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from stream.command import SetExposure
 from tests.system.conftest import BackgroundRun
@@ -27,6 +32,7 @@ def applied(run: BackgroundRun, kind: str) -> int:
     return int(run.query("rig.sqlite", sql, kind)[0][0])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGKILL")
 def test_a_stage_that_never_comes_back_leaves_the_rig_waiting_in_the_dark(begin: Begin) -> None:
     chain = {"divide": f"{CASES / 'stuck.py'}:Sticks"}
     limits = {"alive_timeout_s": 3.0, "when_lost": "pause"}
@@ -39,4 +45,7 @@ def test_a_stage_that_never_comes_back_leaves_the_rig_waiting_in_the_dark(begin:
     taken = run.taken()
     assert ask(run, SetExposure(exposure_ms=30)).state == "applied", "an operator is always heard"
     assert run.taken() == taken
+    run.stop.set()
+    run.wait(lambda: run.query("rig.sqlite", "SELECT 1 FROM meta WHERE key = 'ended'"))
+    os.kill(run.pid("analyse"), signal.SIGKILL)  # the supervisor would be more patient
     run.end()
