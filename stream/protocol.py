@@ -26,7 +26,7 @@ _LONGEST_CYCLE = 120
 
 
 def read_protocol(path: Path) -> MDASequence:
-    """Read a YAML, JSON or TOML file.
+    """Read a YAML, JSON or TOML file; its name is kept in the sequence's ``metadata``.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def read_protocol(path: Path) -> MDASequence:
     data = _decoded(text, path)
     if not isinstance(data, dict):
         raise ConfigError(f"protocol {path}: holds {type(data).__name__}, not the keys of a useq.MDASequence")
-    return as_protocol(data, f"protocol {path}")
+    sequence = as_protocol(data, f"protocol {path}")
+    return sequence.replace(metadata={"file": path.name, **sequence.metadata})
 
 
 def as_protocol(data: Mapping[str, Any], where: str) -> MDASequence:

@@ -69,6 +69,8 @@ def test_a_configuration_names_its_protocol_beside_it(tmp_path: Path, name: str,
     (tmp_path / "run.toml").write_text(f'[plan]\nprotocol = "{name}"\n')
     config = load(tmp_path / "run.toml")
     plan = config.plan
+    assert plan.protocol is not None
+    assert plan.protocol.metadata == {"file": name}
     assert (plan.mode, plan.frames, plan.interval_ms, plan.positions_um) == ("mda", 3, 1000.0, ((1.0, 2.0, 3.0),))
     # What a run writes down holds the protocol itself, and reads as it was.
     assert parse(Configuration, json.loads(config.model_dump_json()), "again") == config

@@ -211,11 +211,11 @@ class Programme:
 
     def describe(self) -> Mapping[str, Any]:
         """Say what is planned: ``duration_s`` and ``frames`` are None for a plan without end."""
-        pace, spots = self.course.pace, self.course.spots
+        pace, spots, protocol = self.course.pace, self.course.spots, self._plan.protocol
         times_ns = pace.times_ns or (() if pace.ticks is None else (0, (pace.ticks - 1) * pace.interval_ns))
         frames = None if pace.ticks is None else sum(self.course.images(p, pace.ticks) for p in spots)
         return {
-            "protocol": self._plan.protocol is not None,
+            "protocol": "" if protocol is None else str(protocol.metadata.get("file", "given in the configuration")),
             "positions": {p: {"name": spots[p].name, "stage_um": spots[p].now_um} for p in self.schedule.positions},
             "channels": self.channels,
             "time_points": pace.ticks,

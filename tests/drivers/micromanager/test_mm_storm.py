@@ -15,7 +15,7 @@ from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Ended, Frame, Gap, is_aside
 
-COMMANDS = 120
+COMMANDS = 80
 
 
 def protocol(order: str) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def worlds(draw: st.DrawFn) -> tuple[World, list[tuple[str, int, int]]]:
 
 
 @given(worlds())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nothing_that_is_asked_beside_the_plan_starves_a_position(
     drawn: tuple[World, list[tuple[str, int, int]]],
 ) -> None:
