@@ -176,6 +176,11 @@ ACTION_KINDS = (
     "set_light", "add_position", "drop_position", "acquire", "cancel", "stimulate", "pause", "resume", "stop",
 )  # fmt: skip
 
+ALWAYS_ALLOWED = ("stop", "pause", "resume", "cancel")
+"""Kinds that no list of limits forbids."""
+NEVER_ASKED = ("stop", "pause", "cancel")
+"""Kinds for which ``approve = ["all"]`` asks nobody: they only ever take something back."""
+
 
 class Cause(_Model):
     """Why a command was wished for: the event, and the frame whose data decided it."""

@@ -8,14 +8,12 @@ from typing import Any
 
 from stream.acquire.guard import OURS
 from stream.acquire.pending import Pending
-from stream.command import Command
+from stream.command import NEVER_ASKED, Command
 from stream.config import LimitSettings
 from stream.metrics import APPROVALS_WAITING
 
 WAITS = "waits for approval"
 """The reason in the ack of a command that waits."""
-_NEVER_BY_ALL = ("stop", "pause", "cancel")
-"""What only makes things safer waits only where it is named."""
 
 
 class Approvals:
@@ -32,7 +30,7 @@ class Approvals:
         kind, named = command.action.kind, self._limits.approve
         if command.cause.origin in OURS:
             return False
-        return kind in named or ("all" in named and kind not in _NEVER_BY_ALL)
+        return kind in named or ("all" in named and kind not in NEVER_ASKED)
 
     def park(self, pending: Pending, now_ns: int) -> None:
         """Let a command wait."""

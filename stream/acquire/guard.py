@@ -14,6 +14,7 @@ from stream.acquire.travel import Travel, outside
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import (
+    ALWAYS_ALLOWED,
     AckState,
     Acquire,
     AddPosition,
@@ -29,7 +30,6 @@ from stream.errors import Refused
 from stream.frame import field_name, plan_field
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
-_ALWAYS = ("stop", "pause", "resume", "cancel")
 OURS = ("operator", "rig")
 """Origins that need no leave; every other one is feedback."""
 
@@ -191,7 +191,7 @@ class Guard:
 
     def _not_allowed(self, command: Command) -> Verdict | None:
         kind, allow = command.action.kind, self.limits.allow
-        if command.cause.origin in OURS or allow is None or kind in allow or kind in _ALWAYS:
+        if command.cause.origin in OURS or allow is None or kind in allow or kind in ALWAYS_ALLOWED:
             return None
         return _refused(f"[limits] allow does not name {kind}")
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stream.command import ACTION_KINDS
+from stream.command import ACTION_KINDS, ALWAYS_ALLOWED, NEVER_ASKED
 from stream.config import Configuration, LimitSettings
 
-ALWAYS = ("stop", "pause", "resume")
-"""Kinds that no list forbids."""
 MOVES = ("move_stage", "recentre", "add_position", "acquire")
 """Kinds that may take the stage elsewhere."""
 
@@ -29,13 +27,14 @@ def _row(kind: str, config: Configuration, camera: Mapping[str, Any] | None) -> 
     limits = config.limits
     why = _forbidden(kind, limits) or _refused(kind, config, camera)
     may = "no" if why else "yes"
-    if not why and ("all" in limits.approve or kind in limits.approve) and kind not in ALWAYS:
+    asked = kind in limits.approve or ("all" in limits.approve and kind not in NEVER_ASKED)
+    if not why and asked:
         may = "with an operator's word"
     return {"may": may, "why": why, "within": [] if why else [*_bounds(kind, limits), *_pace(kind, limits)]}
 
 
 def _forbidden(kind: str, limits: LimitSettings) -> str:
-    allowed = limits.allow is None or kind in limits.allow or kind in ALWAYS
+    allowed = limits.allow is None or kind in limits.allow or kind in ALWAYS_ALLOWED
     return "" if allowed else "[limits] allow does not name it"
 
 
