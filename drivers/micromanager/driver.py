@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pymmcore_plus import CMMCorePlus
 
+from drivers.micromanager.calls import spent_ns
 from drivers.micromanager.commands import NO_FRAME, Commands, refusals
 from drivers.micromanager.load import load_core
 from drivers.micromanager.mda_mode import MdaMode
@@ -184,7 +185,7 @@ class MicroManagerDriver(Generic[Options]):
         def call() -> Readback:
             if self._outbox.ended:
                 raise Refused(f"the acquisition has ended: {self._outbox.ended.reason}")
-            began_ns = now_ns()
+            began_ns, spent_before_ns = now_ns(), spent_ns()
             values = commands.apply(command)
             pending: Callable[[], bool] | None = None
             if isinstance(command.action, Acquire) and isinstance(mode, Planned):
@@ -193,7 +194,7 @@ class MicroManagerDriver(Generic[Options]):
                 values,
                 takes_frame=not isinstance(command.action, NO_FRAME),
                 boundary_ms=(began_ns - asked_ns) / 1e6,
-                device_ms=(now_ns() - began_ns) / 1e6,
+                device_ms=(spent_ns() - spent_before_ns) / 1e6,
                 pending=pending,
                 ends=tuple(values["cancelled"]) if isinstance(command.action, Cancel) else (),
             )

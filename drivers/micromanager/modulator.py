@@ -80,8 +80,8 @@ class Modulator:
             with device_calls(f"modulator '{self.label}'"):
                 self._lit = True
                 self._core.displaySLMImage(self.label)
-            # The light's own duration; nothing happens that could end it earlier.
-            threading.Event().wait(duration_ms * 1e-3)
+                # The light's own duration; nothing happens that could end it earlier.
+                threading.Event().wait(duration_ms * 1e-3)
         finally:
             self.clear()
         return {"lit_px": int(np.count_nonzero(mask)), "duration_ms": duration_ms, "slm": self.label}

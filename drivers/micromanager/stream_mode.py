@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from drivers.micromanager.calls import DEVICE_ERRORS, device_calls
+from drivers.micromanager.calls import device_calls
 from drivers.micromanager.outbox import Outbox
 from drivers.micromanager.popper import Pace, Popper
 from drivers.micromanager.producer import Producer
@@ -219,9 +219,10 @@ class StreamMode:
         if popper is None:
             return
         try:
-            self._rig.core.stopSequenceAcquisition()
-        except DEVICE_ERRORS as error:
-            _log.warning("the camera's sequence did not stop: %s", error)
+            with device_calls("stop of the camera's sequence"):
+                self._rig.core.stopSequenceAcquisition()
+        except DriverError as error:
+            _log.warning("%s", error)
         popper.finish()
         popper.join(_DRAIN_S)
         if popper.is_alive():
