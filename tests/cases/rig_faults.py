@@ -37,6 +37,8 @@ class Fault:
     play: Callable[[RigBench], Answer]
     lost: str = "nothing"
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
+    """What the driver raises from the start on, by kind of command."""
 
 
 def _answer(ack: c.Ack) -> Answer:
@@ -118,7 +120,6 @@ def budget_spent(rig: RigBench) -> Answer:
 
 
 def light_that_does_not_close(rig: RigBench) -> Answer:
-    rig.driver.faults["set_light"] = Refused("this rig has no shutter")
     rig.wait(rig.ended)
     assert max(rig.driver.light_ms.values()) <= 200.0
     return _answer(rig.final(rig.rows("SELECT command_id FROM commands WHERE kind = 'stop'")[0][0]))
@@ -357,7 +358,8 @@ FAULTS = (
           "refused", "of its budget", budget_spent, lost="light: frames are dark from then on",
           config={"dose": {"budget_full_power_s": 0.2}}),
     Fault("a field has had its light budget and the rig has no shutter", "ended the run", "applied", "",
-          light_that_does_not_close, lost="the rest of the run", config={"dose": {"budget_full_power_s": 0.2}}),
+          light_that_does_not_close, lost="the rest of the run", config={"dose": {"budget_full_power_s": 0.2}},
+          broken={"set_light": Refused("this rig has no shutter")}),
     Fault("a light that does not become what was asked", "counts its power as unknown, and unknown as full", "failed",
           "it answers 0.7", light_of_unknown_power),
     Fault("nobody answers within approve_timeout_s", "waited, then left everything as it was", "denied",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stream.clock import now_ns
+from tests.cases.hand_rig import HandDriver
 from tests.cases.rig_bench import rig_bench
 from tests.cases.rig_faults import DOCUMENT, FAULTS, Fault, as_markdown
 
@@ -17,7 +19,8 @@ def test_the_document_says_what_is_tested() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault(fault: Fault, tmp_path: Path) -> None:
-    with rig_bench(tmp_path, **fault.config) as rig:
+    driver = HandDriver(now_ns, frame_ms=20.0, faults=dict(fault.broken))
+    with rig_bench(tmp_path, driver, **fault.config) as rig:
         state, reason = fault.play(rig)
         assert state == fault.state, reason
         assert fault.says in reason
