@@ -17,6 +17,7 @@ from stream.acquire.guard import OURS, Guard
 from stream.acquire.lost import UNDO, Lost
 from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
+from stream.acquire.teller import Teller
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
 from stream.command import Ack, Action, Cause, Command, Decision, Pause, Resume, SetLight, Stimulate, Stop, Target
@@ -74,6 +75,7 @@ class Rig:
             self._all_ready.set()
         self._stop = threading.Event()
         self._senders: dict[str, list[Request]] = {}
+        self._teller = Teller(control, publisher)
         self._popped_ns: dict[str, int] = {}
         self._offsets: dict[str, int] = facts.next_frames()
         self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
@@ -82,6 +84,7 @@ class Rig:
 
     def listen(self) -> None:
         """Begin to hear the control port; nodes may report ready."""
+        self._teller.start()
         self._desk.start()
         self._listener.start()
 
@@ -145,11 +148,13 @@ class Rig:
     def close(self, reason: str) -> None:
         """Answer what is open, tell everyone that the stream ended, and close the ports."""
         self._desk.close()
+        self._teller.flush(5.0)
         self._publisher.send(encode_fact({"fact": "ended", "reason": reason}))
         if not self._publisher.finish(5.0):
             log.warning("not every consumer said bye within 5 s")
         self._stop.set()
         self._listener.join(5)
+        self._teller.close(5.0)
         self._control.close()
 
     def _frame(self, frame: Frame) -> None:
@@ -230,12 +235,9 @@ class Rig:
                 self._control.reply(request, {"error": f"this rig knows no query '{query.kind}'; ask for status"})
 
     def _answer(self, command: Command, ack: Ack) -> None:
-        """Send an answer to whoever asked, and to everyone who watches."""
+        """Have an answer told to whoever asked and to everyone who watches, and note what it changes here."""
         senders = self._senders.pop(ack.command_id, []) if ack.state.final else self._senders.get(ack.command_id, [])
-        for sender in senders:
-            self._control.reply(sender, ack)
-        told = {"fact": "ack", "command": command.model_dump(mode="json"), "ack": ack.model_dump(mode="json")}
-        self._publisher.send(encode_fact(told))
+        self._teller.tell(command, ack, tuple(senders))
         if ack.state == "applied":
             self._note_applied(command, ack)
         elif ack.state.final:
