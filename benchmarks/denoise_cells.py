@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 
 from benchmarks.degrade import degraded
+from benchmarks.detections import moments
+from models import zoo
+from stream import plugins
 from stream.config import ChainSettings
 from stream.evaluate import evaluate
 
@@ -27,10 +31,21 @@ def darkened(place: Path, photons: int | None, frames: int, out: Path) -> None:
         tifffile.imwrite(out / file.name, pixels if photons is None else degraded(pixels, photons, number))
 
 
+def denoised(source: Path, entry: str, options: Mapping[str, Any], out: Path) -> None:
+    """Write the frames of a folder as a denoiser makes them, in whole counts of the same type."""
+    denoiser = plugins.load("denoisers", entry)(options)
+    out.mkdir()
+    for file, moment in zip(sorted(source.glob("t*.tif")), moments(source), strict=True):
+        seen, kind = denoiser.step(moment).denoised, moment.frame.pixels.dtype
+        tifffile.imwrite(out / file.name, np.clip(np.rint(seen), 0, np.iinfo(kind).max).astype(kind))
+
+
 def cells(
     data: Path, names: Mapping[str, tuple[str, Mapping[str, Any]]], segment: Mapping[str, str], frames: int
 ) -> list[dict[str, Any]]:
     """Return one row for each sequence, light and denoiser: DET, division F1 and the denoiser's median ms.
+
+    The networks look at raw frames whatever the chain's denoiser; here they are given denoised ones instead.
 
     Parameters
     ----------
@@ -48,8 +63,12 @@ def cells(
                 darkened(place, photons, frames, source)
                 for name, (entry, options) in names.items():
                     chain = ChainSettings(denoise=entry, denoise_options=dict(options), segment=segment[kind])
-                    truth = place.with_name(f"{place.name}_GT")
-                    found = evaluate(source, Path(folder) / f"RES {name}", chain=chain, gt=truth)
+                    truth, given = place.with_name(f"{place.name}_GT"), source
+                    if segment[kind] in zoo.names() and entry != "none":
+                        given = Path(folder) / name / place.name
+                        given.parent.mkdir()
+                        denoised(source, entry, options, given)
+                    found = evaluate(given, Path(folder) / f"RES {name}", chain=chain, gt=truth)
                     rows.append(
                         {
                             "sequence": sequence, "photons": photons or "as recorded", "denoise": name,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgpack
 import numpy as np
@@ -44,10 +45,13 @@ class NetworkOptions(Settings):
     precision: str = "auto"
     diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
     """Typical diameter of a cell at the first frame's binning; None: measured where cells first show."""
+    look: Literal["raw", "denoised"] = "raw"
+    """Which pixels the network is shown; ``denoised`` pays below some 20 photons at the peak, with ``[chain] denoise =
+    "network"``. Cells are measured on raw pixels either way."""
 
 
 class NetworkSegmenter:
-    """Runs a cell network on the raw pixels of this frame and the last; a :class:`stream.stages.Segmenter`.
+    """Runs a cell network on this frame and the last; a :class:`stream.stages.Segmenter`.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ class NetworkSegmenter:
 
     def step(self, moment: Moment) -> Segmentation:
         """Return the label image and its cells. Raises StageError for pixels that cannot be an image."""
-        frame, past = moment.frame, self._past
+        frame, past = self._shown(moment), self._past
         known = past.levels if past is not None and past.same_light(frame) else None
         levels = Running.after(known, frame.pixels, self._network.spec.normalisation)
         self._rescale(frame)
@@ -120,6 +124,14 @@ class NetworkSegmenter:
             raise StageError(f"not a saved state of a network segmenter: {error}") from error
         self._diameter_px, self._binning, self._past = diameter_px, binning, past
         self._cells, self._seen, self._tries = cells, seen, tries
+
+    def _shown(self, moment: Moment) -> Frame:
+        """Return the frame with the pixels that the network is to see, in counts of the camera's type."""
+        if self._options.look == "raw" or moment.denoised is None:
+            return moment.frame
+        kind = np.uint8 if moment.frame.pixels.dtype == np.uint8 else np.uint16
+        counts = np.clip(np.rint(moment.denoised), 0, np.iinfo(kind).max)
+        return replace(moment.frame, pixels=counts.astype(kind))
 
     def _is_time_to_choose(self) -> bool:
         """Say whether to look for the diameter: on frames 1, 2, 4, 8, 16 and then every 16th, until it is certain."""

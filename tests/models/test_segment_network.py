@@ -56,6 +56,16 @@ def test_cells_and_their_table(model: Path) -> None:
     assert np.isnan(cells.prev_centre_px).all(), "there was no frame before the first"
 
 
+@pytest.mark.parametrize(("look", "cells"), [("raw", 0), ("denoised", 1)])
+def test_denoised_pixels_are_looked_at_where_asked_and_raw_ones_measured(model: Path, look: str, cells: int) -> None:
+    centres = grid(SHAPE, 40)
+    raw = np.full(SHAPE, 700, np.uint16)
+    shown = Moment(moment(raw).frame, denoised=spots(SHAPE, centres, 26.0).astype(np.float32) + 0.4)
+    found = NetworkSegmenter({"model": str(model), "diameter_px": 26.0, "look": look}).step(shown)
+    assert len(found.cells) == cells * len(centres)
+    assert (found.cells.mean_counts == 700).all()
+
+
 @pytest.mark.parametrize("offset", [0.0, 32768.0, 64000.0])
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 2.5], ids=lambda zoom: f"cells of {26 / zoom:g} px")
 def test_each_cell_says_where_it_was(model: Path, zoom: float, offset: float) -> None:
