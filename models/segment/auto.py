@@ -44,6 +44,8 @@ class AutoOptions(Settings):
     precision: str = "auto"
     diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
     """Typical diameter of a cell at the first frame's binning; None: measured where cells first show."""
+    look: Literal["raw", "denoised"] = "raw"
+    """Which pixels the network is shown."""
     fast: bool = False
     """Prefer the networks that take a third of the time."""
 
@@ -128,7 +130,8 @@ class AutoSegmenter:
         installed = [name for name in order if name in zoo.names()]
         if not installed:
             return self._classical(kind, field, size, f"none of its networks ({', '.join(order)}) is installed")
-        options = {"model": installed[0], "runtime": asked.runtime, "precision": asked.precision, **size}
+        named = {"model": installed[0], "runtime": asked.runtime, "precision": asked.precision, "look": asked.look}
+        options: dict[str, Any] = {**named, **size}
         segmenter = NetworkSegmenter(options)
         try:
             segmenter.prepare()

@@ -129,9 +129,9 @@ class NetworkSegmenter:
         """Return the frame with the pixels that the network is to see, in counts of the camera's type."""
         if self._options.look == "raw" or moment.denoised is None:
             return moment.frame
-        kind = np.uint8 if moment.frame.pixels.dtype == np.uint8 else np.uint16
-        counts = np.clip(np.rint(moment.denoised), 0, np.iinfo(kind).max)
-        return replace(moment.frame, pixels=counts.astype(kind))
+        narrow = moment.frame.pixels.dtype == np.uint8
+        counts = np.clip(np.rint(moment.denoised), 0, 255 if narrow else 65535)
+        return replace(moment.frame, pixels=counts.astype(np.uint8) if narrow else counts.astype(np.uint16))
 
     def _is_time_to_choose(self) -> bool:
         """Say whether to look for the diameter: on frames 1, 2, 4, 8, 16 and then every 16th, until it is certain."""
