@@ -21,27 +21,44 @@ _SURELY_DIVIDING = 0.95
 8 of 10 views of a cell in mitosis are above, and about 1 in 100 of other cells, dying ones among them."""
 
 
+_FORGET = 256
+"""Frames after which a track that is no longer in the table is forgotten: events are long over then."""
+
+
+@dataclass(slots=True)
+class _Life:
+    """Of one track: its depth in the family, when it was first seen, and the last frame that held it."""
+
+    generation: int
+    first_s: float
+    last: int
+
+
+_UNKNOWN = _Life(0, math.nan, 0)
+
+
 @dataclass(slots=True)
 class _Family:
-    """Of one field: who came from whom, when each track was first seen, and the exposure so far."""
+    """Of one field: its tracks, and the exposure so far."""
 
-    parents: dict[int, int] = field(default_factory=dict)
-    first_s: dict[int, float] = field(default_factory=dict)
+    lives: dict[int, _Life] = field(default_factory=dict)
+    frames: int = 0
     exposed_ms: float = 0.0
 
     def see(self, decision: Decision) -> None:
         tracks, elapsed_s = decision.tracks, decision.moment.elapsed_s
-        ids = tracks.track_id.tolist()
-        self.parents.update(zip(ids, tracks.parent_id.tolist(), strict=True))
-        for track_id in ids:
-            self.first_s.setdefault(track_id, elapsed_s)
+        self.frames += 1
+        for track_id, parent_id in zip(tracks.track_id.tolist(), tracks.parent_id.tolist(), strict=True):
+            life = self.lives.get(track_id)
+            if life is None:
+                mother = self.lives.get(parent_id)
+                depth = 1 + mother.generation if mother else int(parent_id > 0)
+                self.lives[track_id] = _Life(depth, elapsed_s, self.frames)
+            else:
+                life.last = self.frames
+        if self.frames % _FORGET == 0:
+            self.lives = {key: one for key, one in self.lives.items() if self.frames - one.last < _FORGET}
         self.exposed_ms += decision.moment.frame.exposure_ms
-
-    def generation(self, track_id: int) -> int:
-        depth = 0
-        while (track_id := self.parents.get(track_id, 0)) and depth < len(self.parents):
-            depth += 1
-        return depth
 
 
 class Contexts:
@@ -58,15 +75,15 @@ class Contexts:
         """Return how things stand after ``decision``, which said ``event``."""
         family, cells = self._families[event.field], decision.segmentation.cells
         rows = _rows(cells.label, event.daughter_ids) or _rows(cells.label, (event.parent_id,))
-        first_s = family.first_s.get(event.parent_id, math.nan)
+        life = family.lives.get(event.parent_id, _UNKNOWN)
         return Context(
             area_mm2=_area_mm2(decision.moment.frame),
             mean_counts=_floats(cells.mean_counts[rows].mean(axis=0)) if rows else (),
             states=_highest(cells.state_prob[rows]),
             in_state=_in_state(cells.state_prob),
             dividing=_dividing(cells.state_prob),
-            generation=family.generation(event.parent_id),
-            age_s=decision.moment.elapsed_s - first_s,
+            generation=life.generation,
+            age_s=decision.moment.elapsed_s - life.first_s,
             cells_yx_px=tuple((float(y), float(x)) for y, x in cells.centroid_px[rows]),
             exposed_ms=family.exposed_ms,
         )

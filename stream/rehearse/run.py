@@ -53,9 +53,33 @@ def rehearse(
 
     config, changes = on_the_virtual_microscope(config)
     folder = _folder(out, config.run.name)
-    stop = stop or threading.Event()
     for change in changes:
         say(change)
+    runs, rows = _run_all(config, base, folder, seeds, seconds, say, stop or threading.Event())
+    result: dict[str, Any] = {
+        "seeds": list(seeds),
+        "seconds": seconds,
+        "changes": changes,
+        "arms": {name: _sum([one.figures for one in scored]) for name, scored in runs.items()},
+        "runs": rows,
+    }
+    result["compared"] = _compare(result["arms"])
+    result["picture"] = str(folder / "rehearsal.png")
+    draw(runs, seeds, folder / "rehearsal.png")
+    (folder / "rehearsal.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _run_all(
+    config: Configuration,
+    base: Path,
+    folder: Path,
+    seeds: Sequence[int],
+    seconds: float,
+    say: Say,
+    stop: threading.Event,
+) -> tuple[dict[str, list[Scored]], list[dict[str, Any]]]:
+    """Run every arm with every seed; return them by arm, and one row of figures for each run."""
     runs: dict[str, list[Scored]] = {name: [] for name in ARMS}
     rows = []
     for seed in seeds:
@@ -71,18 +95,7 @@ def rehearse(
             row = {"seed": seed, "arm": name, "interval_ms": interval_ms, "run_dir": str(scored.run_dir)}
             rows.append({**row, **scored.figures})
             say(line(rows[-1]))
-    result: dict[str, Any] = {
-        "seeds": list(seeds),
-        "seconds": seconds,
-        "changes": changes,
-        "arms": {name: _sum([one.figures for one in scored]) for name, scored in runs.items()},
-        "runs": rows,
-    }
-    result["compared"] = _compare(result["arms"])
-    result["picture"] = str(folder / "rehearsal.png")
-    draw(runs, seeds, folder / "rehearsal.png")
-    (folder / "rehearsal.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    return runs, rows
 
 
 def _one(config: Configuration, base: Path, seconds: float, stop: threading.Event) -> Scored:
