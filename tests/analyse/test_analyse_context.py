@@ -67,6 +67,17 @@ def test_a_division_knows_its_daughters_depth_and_age() -> None:
     assert known.area_mm2 == pytest.approx(100 * 200 * 0.25e-6)
 
 
+def test_a_long_night_of_families_keeps_depth_and_not_the_dead() -> None:
+    contexts, last = Contexts(), decision(0, [1], [0], [CALM])
+    contexts.see(last)
+    for number in range(1, 1200):  # one daughter after the other: each track lasts one frame
+        last = decision(number, [number + 1], [number], [CALM])
+        contexts.see(last)
+    assert contexts.of(division(1200, ()), last).generation == 1199
+    (family,) = contexts._families.values()
+    assert len(family.lives) < 600
+
+
 def test_the_clock_tells_where_everybody_is() -> None:
     contexts, seen = Contexts(), decision(0, [1, 2], [0, 0], [CALM, BEFORE])
     contexts.see(seen)
