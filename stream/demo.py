@@ -13,7 +13,7 @@ from stream.config import load
 from stream.errors import CytoloopError
 from stream.facts.questions import summary
 from stream.picture import draw_summary
-from stream.supervisor import free_ports
+from stream.supervisor import settle_ports
 
 Say = session.Say
 
@@ -52,7 +52,7 @@ def run(
     record = config.record.model_copy(update={"labels": True})
     where = config.run.model_copy(update={"name": "demo", **({"out": out} if out else {})})
     config = config.model_copy(update={"record": record, "run": where})
-    config = free_ports(config)
+    config = settle_ports(config)
     album = Album(config.wire)
     say("starting; the first time on a machine the stages are compiled, which takes about a minute …")
 

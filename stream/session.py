@@ -19,7 +19,7 @@ from stream.errors import ConfigError, WireError
 from stream.event import Event
 from stream.facts import run_folder
 from stream.nodes import run_node
-from stream.supervisor import Supervisor, free_ports
+from stream.supervisor import Supervisor, settle_ports
 from stream.wire.control import ControlClient, Query
 from stream.wire.messages import EndOfStream, EventsOf, Fact, Item
 from stream.wire.policy import latest
@@ -73,7 +73,7 @@ def run(
         Called once the camera has started.
     """
     begun = time.monotonic()
-    config = free_ports(_for_nodes(config, base, nodes))
+    config = settle_ports(_for_nodes(config, base, nodes))
     run_dir = run_folder.create(config).resolve()
     config = _with_truth(config, run_dir)
     report = Report(run_dir)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.config import Configuration
+from stream.wire.ports import free_ports
 
 log = logging.getLogger(__name__)
 
@@ -30,24 +30,28 @@ _IDLE_GRACE_S = 2.0
 Target = Callable[[str, Configuration, Path, Path, Connection], None]
 
 
-def free_ports(config: Configuration) -> Configuration:
-    """Replace every port 0 of ``[wire]`` by a free one, so that a restarted node comes back to the same place."""
-    held: list[socket.socket] = []
+def settle_ports(config: Configuration) -> Configuration:
+    """Replace every port 0 of ``[wire]`` by a free one, so that a restarted node comes back to the same place.
 
-    def resolve(address: str) -> str:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        if port != "0":
-            return address
-        probe = socket.socket()
-        probe.bind((host, 0))
-        held.append(probe)
-        return f"tcp://{host}:{probe.getsockname()[1]}"
-
+    Raises
+    ------
+    WireError
+        No port is free.
+    """
     wire = config.wire
-    resolved = {name: resolve(getattr(wire, name)) for name in ("frames", "control", "results")}
-    for probe in held:
-        probe.close()
-    return config.model_copy(update={"wire": wire.model_copy(update=resolved)})
+    hosts = {name: host for name in ("frames", "control", "results") if (host := _host_of_any(getattr(wire, name)))}
+    settled: dict[str, str] = {}
+    for host in set(hosts.values()):
+        names = [name for name, its in hosts.items() if its == host]
+        ports = free_ports(host.strip("[]"), len(names))
+        settled |= {name: f"tcp://{host}:{port}" for name, port in zip(names, ports, strict=True)}
+    return config.model_copy(update={"wire": wire.model_copy(update=settled)})
+
+
+def _host_of_any(address: str) -> str:
+    """Return the host of an address whose port is 0, else nothing."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    return host if port == "0" else ""
 
 
 @dataclass(slots=True)

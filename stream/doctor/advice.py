@@ -11,6 +11,7 @@ from stream.doctor.schedule import budget_full_power_s
 from stream.doctor.schedule import describe as describe_plan
 from stream.errors import WireError
 from stream.wire.link import check_address
+from stream.wire.ports import outgoing
 
 Camera = Mapping[str, Any] | None
 Table = Mapping[str, Mapping[str, Any]]
@@ -33,6 +34,7 @@ def warnings(config: Configuration, camera: Camera, table: Table, policies: Sequ
         *_watching(config),
         *_operators(config),
         *_chain(config),
+        *_ports(config),
     ]
 
 
@@ -42,6 +44,17 @@ def _addresses(config: Configuration) -> Iterator[str]:
             check_address(getattr(config.wire, name))
         except WireError as error:
             yield f"[wire] {name}: {error}"
+
+
+def _ports(config: Configuration) -> Iterator[str]:
+    first, last = outgoing()
+    for name in ("frames", "control", "results"):
+        _, _, port = getattr(config.wire, name).rpartition(":")
+        if port.isdecimal() and first <= int(port) <= last:
+            yield (
+                f"[wire] {name}: outgoing connections of this machine borrow ports {first} to {last}, also {port}, "
+                "and a node could find it taken; choose a lower one"
+            )
 
 
 def _plan_against(config: Configuration, camera: Camera) -> Iterator[str]:

@@ -12,6 +12,7 @@ from stream.config import Configuration, parse
 from stream.doctor import advice, permissions, schedule
 from stream.doctor.policies import describe
 from stream.doctor.words import in_words
+from stream.wire.ports import outgoing
 
 CAMERA: dict[str, Any] = {
     "commands": ("set_exposure", "move_stage", "recentre", "set_channel", "set_light", "set_interval", "pause", "stop"),
@@ -63,6 +64,7 @@ def test_a_safe_configuration_has_no_warnings() -> None:
         ({"run": {"wait_for": []}}, "the dead-man waits for it"),
         ({"watch": {"page": "0.0.0.0:8600"}}, "anyone on that network"),
         ({"plan": {"channels": ["DAPI"]}, "chain": {"segment_channel": "FITC"}}, "waits for the channel 'FITC'"),
+        ({"wire": {"frames": f"tcp://127.0.0.1:{outgoing()[0]}"}}, "outgoing connections of this machine borrow"),
     ],
 )
 def test_what_is_missing_is_said(tables: dict[str, dict[str, Any]], said: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from stream.facts.questions import summary
+from stream.wire.ports import free_ports
 
 CODE = "from stream.cli import main; main()"
 TEMPLATE = """
@@ -32,17 +32,9 @@ results = "tcp://127.0.0.1:{2}"
 """
 
 
-def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
-
-
 def test_nodes_started_apart_wait_for_each_other_and_end_together(tmp_path: Path) -> None:
     config = tmp_path / "rig.toml"
-    config.write_text(TEMPLATE.format(*free_ports(3), out=tmp_path / "runs"))
+    config.write_text(TEMPLATE.format(*free_ports("127.0.0.1", 3), out=tmp_path / "runs"))
 
     def begin(name: str, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", CODE, name, str(config), "--json", *more]
