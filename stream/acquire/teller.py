@@ -1,10 +1,15 @@
-"""Tells answers to whoever asked and to everyone who watches, in order, off the way of the commands."""
+"""Tells answers to whoever asked and to everyone who watches, in order, off the way of the commands.
+
+That a command is in hand is told a moment late: the calls to the hardware, which follow at once, would otherwise share
+the interpreter with what is said about them. Final answers are told as they come.
+"""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 
 from stream.command import Ack, Command
@@ -13,6 +18,9 @@ from stream.wire.control import ControlServer, Request
 from stream.wire.publish import Publisher
 
 log = logging.getLogger(__name__)
+
+_COURTESY_S = 0.003
+"""How long progress waits before it is told."""
 
 _Answer = tuple[Command, Ack, Sequence[Request]]
 """A command, what became of it, and the requests that asked."""
@@ -48,15 +56,28 @@ class Teller:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while (answer := self._waiting.get()) is not None:
-            if isinstance(answer, threading.Event):
-                answer.set()
-                continue
-            command, ack, senders = answer
-            try:
-                for sender in senders:
-                    self._control.reply(sender, ack)
-                told = {"command": command.model_dump(mode="json"), "ack": ack.model_dump(mode="json")}
-                self._publisher.send(encode_fact({"fact": "ack", **told}))
-            except Exception:  # the thread's edge: one answer that cannot be told must not silence the others
-                log.exception("on telling %s", ack)
+        while True:
+            answer = self._waiting.get()
+            if isinstance(answer, tuple) and not answer[1].state.final:
+                time.sleep(_COURTESY_S)
+            while True:
+                if answer is None:
+                    return
+                self._say(answer)
+                try:
+                    answer = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+
+    def _say(self, answer: _Answer | threading.Event) -> None:
+        if isinstance(answer, threading.Event):
+            answer.set()
+            return
+        command, ack, senders = answer
+        try:
+            for sender in senders:
+                self._control.reply(sender, ack)
+            told = {"command": command.model_dump(mode="json"), "ack": ack.model_dump(mode="json")}
+            self._publisher.send(encode_fact({"fact": "ack", **told}))
+        except Exception:  # the thread's edge: one answer that cannot be told must not silence the others
+            log.exception("on telling %s", ack)

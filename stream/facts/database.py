@@ -15,6 +15,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -34,6 +35,8 @@ Statement = tuple[str, Row | Callable[[], Row | list[Row]]]
 
 COMMIT_TIMEOUT_S = 10.0
 _BATCH = 256
+_LATER_S = 0.5
+"""How long what nobody waits for may stand before it is written."""
 _CHECK_BYTES = 32 << 20
 """Files up to this size are checked page by page when they are opened; larger ones only where they are read."""
 
@@ -82,6 +85,7 @@ class Database:
         self._reader = connect(path, version)
         self._reading = threading.Lock()
         self._queue: queue.Queue[_Write | None] = queue.Queue(queue_size)
+        self._later: deque[_Write] = deque(maxlen=queue_size)
         self._given_up = 0
         self._counting = threading.Lock()
         self._failure: str | None = None
@@ -101,6 +105,17 @@ class Database:
             with self._counting:
                 self._given_up += 1
             return False
+        return True
+
+    def put_later(self, *statements: Statement) -> bool:
+        """Queue statements without waking the writer: with its next batch, at most half a second from now.
+
+        Nobody's processor is taken meanwhile. They may overtake what :meth:`put` queued just before, never what is
+        queued after. False when there was no room.
+        """
+        if self._closed or len(self._later) == self._later.maxlen:
+            return self.put(*statements)
+        self._later.append(_Write(statements))
         return True
 
     def commit(self, *statements: Statement, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
@@ -153,31 +168,37 @@ class Database:
             while more:
                 batch, more = self._take()
                 batch = [*batch, *self._confession()]
-                try:
-                    self._transact(batch)
-                except Exception:  # one bad unit must not cost its neighbours: find it by writing each alone
-                    for write in batch:
-                        self._write_alone(write)
+                if batch:
+                    self._write(batch)
 
     def _take(self) -> tuple[list[_Write], bool]:
-        """Return what waits, at least one unit, and whether more may come."""
+        """Wait a little for something to write; return what there is and whether more may come."""
         batch: list[_Write] = []
+        more = True
         try:
-            write = self._queue.get()
+            write = self._queue.get(timeout=_LATER_S)
             while write is not None:
                 batch.append(write)
                 if len(batch) == _BATCH:
-                    return batch, True
+                    break
                 write = self._queue.get_nowait()
+            more = write is not None
         except queue.Empty:
-            return batch, True
-        return batch, False
+            pass
+        return [*(self._later.popleft() for _ in range(len(self._later))), *batch], more
 
     def _confession(self) -> list[_Write]:
         """Return a row that says how many units were given up since the last one."""
         with self._counting:
             count, self._given_up = self._given_up, 0
         return [_Write([(INSERT_LOSS, (wall_ns(), "facts", "full", count, None, None))])] if count else []
+
+    def _write(self, batch: Sequence[_Write]) -> None:
+        try:
+            self._transact(batch)
+        except Exception:  # one bad unit must not cost its neighbours: find it by writing each alone
+            for write in batch:
+                self._write_alone(write)
 
     def _transact(self, batch: Sequence[_Write]) -> None:
         execute = self._writer.execute

@@ -184,11 +184,12 @@ class RigFacts:
         self._database.commit((INSERT_TRANSITION, transition_row(ack)), timeout_s=timeout_s)
 
     def progress(self, ack: Ack, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
-        """Record an answer that another one will follow: soon on disk, and always before that one. Raises StoreError.
+        """Record an answer that another one will follow: on disk in a second, before that one. Raises StoreError.
 
-        After a crash the command ends as ``unknown`` with or without it, so the hardware need not wait for the disk.
+        After a crash the command ends as ``unknown`` with or without it, so the hardware need not wait for the disk,
+        and no thread takes the processor for it while the hardware is asked.
         """
-        if not self._database.put((INSERT_TRANSITION, transition_row(ack))):
+        if not self._database.put_later((INSERT_TRANSITION, transition_row(ack))):
             self.transition(ack, timeout_s=timeout_s)
 
     def loss(self, stage: str, reason: str, count: int = 1, *, ref: FrameRef | None = None) -> None:

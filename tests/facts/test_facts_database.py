@@ -43,6 +43,47 @@ def test_what_was_put_is_there_after_a_flush_in_order_while_the_writer_goes_on(t
     database.close()
 
 
+def test_what_was_put_for_later_is_written_before_all_that_came_after_it(tmp_path: Path) -> None:
+    database = make(tmp_path)
+    for n in range(0, 600, 3):
+        assert database.put((INSERT, (n,)))
+        assert database.put_later((INSERT, (n + 1,)))
+        database.commit((INSERT, (n + 2,)))
+        assert rows(database)[-3:] in ([n, n + 1, n + 2], [n + 1, n, n + 2])
+    database.close()
+
+
+def test_what_was_put_for_later_is_written_though_nothing_follows(tmp_path: Path) -> None:
+    database = make(tmp_path)
+    database.put_later((INSERT, (1,)))
+    while not rows(database):
+        pass
+    database.put_later((INSERT, (2,)))
+    database.close()
+    again = make(tmp_path)
+    assert rows(again) == [1, 2]
+    again.close()
+
+
+def test_no_room_for_later_is_told_like_no_room_now(tmp_path: Path) -> None:
+    """The writer is held inside its first row; two more wait for later and two in the queue."""
+    database = make(tmp_path, queue_size=2, wait_ms=1)
+    entered, gate = threading.Event(), threading.Event()
+
+    def held() -> tuple[int]:
+        entered.set()
+        gate.wait(30)
+        return (0,)
+
+    database.put((INSERT, held))
+    assert entered.wait(30)
+    assert [database.put_later((INSERT, (n,))) for n in range(1, 6)] == [True, True, True, True, False]
+    gate.set()
+    database.flush()
+    assert sorted(rows(database)) == [0, 1, 2, 3, 4]
+    database.close()
+
+
 def test_closing_commits_and_a_second_opening_goes_on(tmp_path: Path) -> None:
     database = make(tmp_path)
     database.put((INSERT, (1,)))
