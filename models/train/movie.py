@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from skimage.segmentation import expand_labels
 
 from models.segment.measure import sums
 from models.train.split import SHARE, is_validation
@@ -23,6 +24,8 @@ from stream.errors import SourceError
 BORDER_PX = 25
 """Cells nearer to the border may lack a label in Cell Tracking Challenge truth."""
 FEWEST_PX = 9
+CLAIM = 0.5
+"""How far a cell without a mask claims pixels around its marker, in diameters of the typical cell."""
 
 Ints = NDArray[np.int32]
 
@@ -44,6 +47,9 @@ class Movie:
     ----------
     images, labels
         One ``(y, x)`` array for each frame; labels are ids that are kept over time, 0 background.
+    claims
+        Like labels, but a cell that only has a marker also claims the unlabelled pixels around it: what votes for a
+        centre there votes for its own, while nothing is known of its outline.
     cohorts
         The cells of each frame.
     tracks
@@ -59,6 +65,7 @@ class Movie:
     name: str
     images: Sequence[NDArray[Any]]
     labels: Sequence[Ints]
+    claims: Sequence[Ints]
     cohorts: Sequence[Cohort]
     tracks: dict[int, tuple[int, int, int]]
     diameter_px: float
@@ -81,7 +88,7 @@ def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
     table = np.loadtxt(truth / "man_track.txt", dtype=int, ndmin=2)
     first = min(files)
     tracks = {int(a): (int(b) - first, int(e) - first, int(p)) for a, b, e, p in table}
-    pictures, labels, cohorts = [], [], []
+    pictures, labels, cohorts, marked = [], [], [], []
     drawn = {number(path): path for path in sorted(masks.glob("*.tif"))}
     for frame, path in sorted(files.items()):
         marks = tifffile.imread(_one(truth, frame)).astype(np.int32)
@@ -92,10 +99,13 @@ def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
         pictures.append(picture)
         labels.append(_with_undrawn(mask, marks, cohort))
         cohorts.append(cohort)
+        marked.append(cohort.label[~cohort.drawn])
+    diameter_px = _diameter(labels)
+    claims = [_claimed(one, alone, CLAIM * diameter_px) for one, alone in zip(labels, marked, strict=True)]
     width = pictures[0].shape[1]
     edge = round(width * (1 - SHARE))
     name = "/".join(images.parts[-2:])
-    return Movie(name, pictures, labels, cohorts, tracks, _diameter(labels), border_px, edge, _divisions(tracks))
+    return Movie(name, pictures, labels, claims, cohorts, tracks, diameter_px, border_px, edge, _divisions(tracks))
 
 
 def read_pairs(folder: Path) -> Iterator[Movie]:
@@ -113,7 +123,7 @@ def read_pairs(folder: Path) -> Iterator[Movie]:
         cohort = _cohort(mask, mask)
         tracks = {int(label): (0, 0, 0) for label in cohort.label}
         edge = 0 if is_validation(path.name) else picture.shape[1]
-        yield Movie(path.name, [picture], [mask], [cohort], tracks, _diameter([mask]), 0, edge)
+        yield Movie(path.name, [picture], [mask], [mask], [cohort], tracks, _diameter([mask]), 0, edge)
 
 
 def number(path: Path) -> int:
@@ -142,6 +152,29 @@ def _with_undrawn(mask: Ints, marks: Ints, cohort: Cohort) -> Ints:
     """Return the mask with the marker of every cell that has nothing else: dim cells, and touching ones in mitosis."""
     alone = np.isin(marks, cohort.label[~cohort.drawn]) & (mask == 0)
     return np.where(alone, marks, mask).astype(np.int32)
+
+
+def _claimed(labels: Ints, alone: Ints, reach_px: float) -> Ints:
+    """Return the labels, every cell of ``alone`` grown up to ``reach_px`` around its middle where it is nearest."""
+    if not len(alone):
+        return labels
+    claimed = labels.copy()
+    for label, (y, x) in _centres(np.where(np.isin(labels, alone), labels, 0)).items():
+        around = _window(labels.shape, y, x, reach_px)
+        near = expand_labels(labels[around], reach_px)
+        rows, columns = np.ogrid[around]
+        inside = (rows - y) ** 2 + (columns - x) ** 2 <= reach_px**2
+        claimed[around][(near == label) & inside] = label
+    return claimed
+
+
+def _window(shape: tuple[int, ...], y: float, x: float, reach_px: float) -> tuple[slice, slice]:
+    """Return the part of a picture that decides who is nearest within a reach of a point."""
+    rows, columns = (
+        slice(max(0, int(at - 2 * reach_px)), min(side, int(at + 2 * reach_px) + 2))
+        for at, side in zip((y, x), shape, strict=True)
+    )
+    return rows, columns
 
 
 def _centres(labels: Ints) -> dict[int, tuple[float, float]]:

@@ -28,6 +28,8 @@ class Augmentation(Settings):
 
     zoom: tuple[float, float] = (0.75, 1.35)
     """Size of the objects relative to ``object_px``."""
+    stretched: float = Field(default=0.0, ge=0, lt=0.5)
+    """Largest logarithm of the ratio by which one direction of the picture is longer than the other; areas stay."""
     photons: tuple[float, float] = (4.0, 200.0)
     """Range of photons at the peak, drawn on a logarithmic scale."""
     noisy: float = Field(default=0.45, ge=0, le=1)
@@ -154,12 +156,19 @@ def _view(
     jitter = rng.uniform(-NEAR_DIVISION_PX, NEAR_DIVISION_PX, 2)
     angle = float(rng.uniform(0, 2 * np.pi))
     flip = float(rng.choice([-1.0, 1.0]))
-    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([flip, 1.0])
+    turn = zoom * _rotation(angle) @ np.diag([flip, 1.0])
+    if augment.stretched:
+        longer = float(np.exp(rng.uniform(-augment.stretched, augment.stretched) / 2))
+        turn = np.diag([longer, 1 / longer]) @ turn
     shift = side / 2 + jitter - turn @ np.array(around)
     drift = np.zeros(2)
     if rng.random() < 1 / 3 or len(movie) == 1:
         drift = rng.uniform(-augment.drift_px, augment.drift_px, 2)
     return View(frame, max(frame - gap, 0), np.column_stack([turn, shift]), drift, zoom)
+
+
+def _rotation(angle: float) -> NDArray[np.float64]:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _crop(
@@ -199,9 +208,8 @@ def _shade(side: int, rng: np.random.Generator) -> Floats:
 def _targets(
     movie: Movie, view: View, object_px: float, side: int, validation: bool, touching: float
 ) -> dict[str, Floats]:
-    labels = movie.labels[view.frame]
-    full = _warped(labels, view.matrix, side)
-    half = full[1::2, 1::2]
+    full = _warped(movie.labels[view.frame], view.matrix, side)
+    half = _warped(movie.claims[view.frame], view.matrix, side)[1::2, 1::2]
     cohort, earlier = movie.cohorts[view.frame], movie.cohorts[view.before]
     most = int(cohort.label[-1]) + 1 if len(cohort.label) else 1
     centre = np.full((most, 2), np.nan, np.float32)
@@ -225,14 +233,14 @@ def _targets(
     centre[0] = previous[0] = np.nan
     own = np.moveaxis(centre[inside], 2, 0) - here
     before = np.moveaxis(previous[inside], 2, 0) - here
-    known = np.isfinite(own[0])
-    own = np.where(known, own, 0).astype(np.float32)
-    cell *= known
+    cell *= np.isfinite(own[0])
+    own = np.where(cell > 0, own, 0).astype(np.float32)
     moved = cell * np.isfinite(before[0])
     before = np.where(moved > 0, before, 0).astype(np.float32)
     sigma = SEED_SHARE * object_px * (view.zoom * movie.diameter_px / object_px)
-    weight = _weight(movie, view, full, side, validation)
-    on = weight[1::2, 1::2]
+    known = _known(movie, view, side, validation)
+    weight = _weight(known, full)
+    on = _weight(known[1::2, 1::2], half)
     if touching:
         on = on * (1 + np.float32(touching) * _meeting(half))
     return {
@@ -255,8 +263,11 @@ def _meeting(labels: NDArray[np.int32]) -> Floats:
     return np.asarray((highest > lowest) & (labels > 0), np.float32)
 
 
-def _weight(movie: Movie, view: View, full: NDArray[np.int32], side: int, validation: bool) -> Floats:
-    """Return 0 outside the picture and the wrong part of the field, near the edge and around undrawn cells."""
+def _known(movie: Movie, view: View, side: int, validation: bool) -> NDArray[np.uint8]:
+    """Return 2 where the truth is whole, 1 where it only tells of what it labels, 0 where it tells nothing.
+
+    0 is outside the picture and the wrong part of the field, 1 near the edge and around undrawn cells.
+    """
     height, width = movie.images[0].shape
     known = np.zeros((height, width), np.uint8)
     edge = movie.validation_from_px
@@ -272,8 +283,11 @@ def _weight(movie: Movie, view: View, full: NDArray[np.int32], side: int, valida
         cv2.circle(undrawn, (round(float(x)), round(float(y))), max(2, round(0.6 * movie.diameter_px)), 1, -1)
     if not cohort.drawn.all():
         np.minimum(known, 2 - undrawn, out=known)
-    shown = np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
-    return np.asarray((shown == 2) | ((shown == 1) & (full > 0)), np.float32)
+    return np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
+
+
+def _weight(known: NDArray[np.uint8], labels: NDArray[np.int32]) -> Floats:
+    return np.asarray((known == 2) | ((known == 1) & (labels > 0)), np.float32)
 
 
 def _warped(labels: NDArray[np.int32], matrix: NDArray[np.float64], side: int) -> NDArray[np.int32]:

@@ -152,3 +152,33 @@ def test_fewer_photons_keep_the_mean_and_give_poisson_noise(photons: float) -> N
     noisy = fewer_photons(flat, 100.0, 1000.0, photons, np.random.default_rng(0))
     assert noisy.mean() == pytest.approx(1100, rel=0.01)
     assert (noisy.std() / 1000) ** 2 == pytest.approx(1 / photons, rel=0.05)
+
+
+def test_a_cell_with_only_a_marker_claims_what_is_nearest_to_it(tmp_path: Path) -> None:
+    """Sisters of 5 × 5 markers, 8 px apart, beside a cell that is drawn: the claims meet halfway and spare the mask."""
+    images, tra, st = tmp_path / "01", tmp_path / "01_GT" / "TRA", tmp_path / "01_ST" / "SEG"
+    for folder in (images, tra, st):
+        folder.mkdir(parents=True)
+    marks, drawn = np.zeros((120, 120), np.uint16), np.zeros((120, 120), np.uint16)
+    for label, y in ((1, 60), (4, 20), (5, 100), (6, 80)):
+        disc(drawn, y, 40, label)
+        disc(marks, y, 40, label)
+    marks[58:63, 54:59] = 2
+    marks[58:63, 62:67] = 3
+    tifffile.imwrite(tra / "man_track000.tif", marks)
+    tifffile.imwrite(st / "man_seg000.tif", drawn)
+    tifffile.imwrite(images / "t000.tif", marks)
+    (tra / "man_track.txt").write_text("".join(f"{label} 0 0 0\n" for label in range(1, 7)))
+    movie = read_ctc(images)
+    claims, labels = movie.claims[0], movie.labels[0]
+    assert [int((labels == i).sum()) for i in (2, 3)] == [25, 25]
+    reach_px = movie.diameter_px / 2
+    for label, x in ((2, 56), (3, 64)):
+        rows, columns = np.nonzero(claims == label)
+        assert len(rows) > 60
+        assert np.hypot(rows - 60, columns - x).max() <= reach_px
+    assert np.nonzero(claims == 2)[1].max() < np.nonzero(claims == 3)[1].min()
+    np.testing.assert_array_equal(claims[drawn > 0], drawn[drawn > 0])
+    sample = draw(movie, "phase", DIAMETER_PX, SIDE, NONE, np.random.default_rng(0))
+    own_known = np.repeat(np.repeat(sample.cell > 0, 2, 0), 2, 1)
+    assert sample.foreground[own_known].mean() < 1  # votes are learned where the outline is not known

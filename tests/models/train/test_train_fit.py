@@ -31,7 +31,7 @@ def _movie() -> Movie:
         images.append((100 + 400 * (label > 0) + rng.normal(0, 10, label.shape)).astype(np.uint16))
         labels.append(label)
         cohorts.append(Cohort(np.arange(1, 6, dtype=np.int32), centre, np.ones(5, np.bool_)))
-    return Movie("discs", images, labels, cohorts, dict.fromkeys(range(1, 6), (0, 2, 0)), 20.0, 0, 128)
+    return Movie("discs", images, labels, labels, cohorts, dict.fromkeys(range(1, 6), (0, 2, 0)), 20.0, 0, 128)
 
 
 def _settings(**changes: object) -> TrainSettings:
