@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.spec import HEADS, Head
+from models.spec import Head
 from models.train.run import read_settings, train
 from models.train.settings import Source, TrainSettings, data_root
 from stream.config import ChainSettings, load
@@ -92,7 +92,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _variants(settings: TrainSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:
     yield "whole", {}
     yield "without the second frame", {"input_frames": 1}
-    for head in HEADS:
+    for head in settings.heads:
         if head not in DECODED:
             yield f"without {head}", {"heads": tuple(one for one in settings.heads if one != head)}
 
@@ -127,8 +127,9 @@ def _judged(source: Source, model: Path, place: Path, out: Path, base: Path) -> 
     if source.simulate is not None and not images.exists():
         _simulate(base / source.simulate, images.parent, source.frames, source.simulate_seed)
     chain = ChainSettings(segment="network", segment_options={"model": str(model)})
-    truth = images.with_name(images.name + "_GT"), images.with_name(images.name + "_ST")
-    found = evaluate(images, place / "result", gt=truth[0], st=truth[1], progress=True, chain=chain)
+    truth, masks = (images.with_name(images.name + ending) for ending in ("_GT", "_ST"))
+    st = masks if masks.is_dir() else None
+    found = evaluate(images, place / "result", gt=truth, st=st, progress=True, chain=chain)
     return {**{name: found[name] for name in SHOWN}, "division F1": found["division"]["f1"]}
 
 
