@@ -100,9 +100,10 @@ class AddPosition(_Model):
 
 
 class DropPosition(_Model):
-    """Visit the target's position no more."""
+    """Visit the target's position no more. A visit that has begun is finished, unless ``at_once``."""
 
     kind: Literal["drop_position"] = "drop_position"
+    at_once: bool = False
 
 
 class Acquire(_Model):

@@ -229,8 +229,9 @@ class DoseSettings(Settings):
     """How much longer the rig itself makes the interval when a field reaches ``throttle``."""
     throttle_light: float = Field(default=0.5, gt=0, le=1)
     """How much of the light's power it leaves."""
-    at_budget: Literal["dark", "stop"] = "dark"
-    """What happens when a field has had its budget: the plan goes on without light, or the run ends."""
+    at_budget: Literal["leave", "dark", "stop"] = "leave"
+    """What happens when a field has had its budget: its position is visited no more (where a plan cannot leave it,
+    which is the last one or streams, the light closes), the whole plan goes on without light, or the run ends."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

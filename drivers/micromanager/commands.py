@@ -140,7 +140,7 @@ class Commands:
         return {"position": number, "position_um": place_um}
 
     def _drop_position(self, action: c.DropPosition, command: c.Command) -> Values:
-        return {"position": self._planned().drop_position(command)}
+        return {"position": self._planned().drop_position(action.at_once, command)}
 
     def _acquire(self, action: c.Acquire, command: c.Command) -> Values:
         return self._planned().acquire(command)

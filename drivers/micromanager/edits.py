@@ -75,10 +75,12 @@ class Edits:
         self._landing.expect(Shown(command.command_id, number))
         return number, (x_um, y_um, z_um)
 
-    def drop_position(self, command: Command) -> int:
-        """Visit the target's position no more."""
+    def drop_position(self, at_once: bool, command: Command, turn: deque[Shot]) -> int:
+        """Visit the target's position no more; ``at_once``: nor take what of its visit is in ``turn``."""
         number = self.programme.number(command.target)
-        self.programme.drop(number)
+        self.programme.drop(number, at_once=at_once)
+        if at_once and turn and not turn[0].aside and turn[0].index.p == number:
+            turn.clear()
         self._landing.expect(Shown(command.command_id))
         return number
 

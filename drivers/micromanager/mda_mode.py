@@ -151,9 +151,9 @@ class MdaMode:
         """Visit one more position, or one again that was dropped; its number and place."""
         return self._edits.add_position(place_um, command)
 
-    def drop_position(self, command: Command) -> int:
+    def drop_position(self, at_once: bool, command: Command) -> int:
         """Visit the target's position no more."""
-        return self._edits.drop_position(command)
+        return self._edits.drop_position(at_once, command, self._turn)
 
     def acquire(self, command: Command) -> dict[str, Any]:
         """Put a sequence beside the plan."""

@@ -82,7 +82,7 @@ class Planned(Protocol):
     ) -> tuple[int, tuple[float, float, float]]:
         """Visit one more position, or one again that was dropped; its number and place. Raises Refused."""
 
-    def drop_position(self, command: Command) -> int:
+    def drop_position(self, at_once: bool, command: Command) -> int:
         """Visit the target's position no more; returns its number. Raises Refused."""
 
     def acquire(self, command: Command) -> dict[str, Any]:

@@ -161,11 +161,11 @@ class Programme:
         """Whether a position is the plan's and not visited now."""
         return position is not None and position in self.course.spots and position not in self.schedule.positions
 
-    def drop(self, position: int) -> None:
+    def drop(self, position: int, *, at_once: bool) -> None:
         """Visit a position no more. Raises Refused."""
         if self.schedule.positions == (position,):
             raise Refused("it is the only position left; pause or stop the plan instead")
-        self.schedule.drop(position)
+        self.schedule.drop(position, at_once=at_once)
 
     def insert(self, job_id: str, parts: Iterable[Part[Shot]], origin: str, *, in_one_go: bool) -> None:
         """Take these parts beside the plan, each in one go where the hardware can."""

@@ -200,12 +200,14 @@ class Schedule(Generic[Item]):
         else:
             self._places[position] = place
 
-    def drop(self, position: int) -> None:
-        """Visit a position no more; a visit that has begun is finished."""
+    def drop(self, position: int, *, at_once: bool = False) -> None:
+        """Visit a position no more; a visit that has begun is finished, unless ``at_once``."""
         if position in self._later:
             self._left[position] = self._later.pop(position)
         else:
             self._places[position].leaving = True
+            if at_once:
+                self._places[position].parts.clear()
             self._remove_if_left(position)
 
     def insert(self, job_id: str, parts: Iterable[Part[Item]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from stream.acquire.budget import Budget, Caps, Level, said
 from stream.acquire.lamp import Lamp, Power, brighter, counted
 from stream.acquire.outline import Outline
-from stream.command import Action, Command, SetExposure, SetLight, Stimulate
+from stream.command import Action, AddPosition, Command, SetExposure, SetLight, Stimulate
 from stream.config import DoseSettings
 from stream.facts.rig import Dose
 from stream.frame import Frame, parse_field, plan_field
@@ -96,6 +96,7 @@ class DoseLedger:
         self._lock = threading.Lock()
         self._fields = {name: _Field(name, had.full_power_ms + had.unknown_power_ms) for name, had in spent.items()}
         self._held: dict[str, _Held] = {}
+        self._left: set[str] = set()
         self._stays_open = stays_open
         self._lit_field = ""
         self._since_ns: int | None = None
@@ -216,6 +217,8 @@ class DoseLedger:
             self._forget_lost(now_ns)
             if isinstance(action, SetLight | SetExposure):
                 return self._next_frames(action)
+            if isinstance(action, AddPosition) and field in self._left and self._left_ms(field) <= 0:
+                return f"{field} was left because it has had its light budget"
             cost_ms = 0.0
             if sequence is not None:
                 cost_ms = sequence.light_ms * counted(self._lamp.at_most)
@@ -239,6 +242,21 @@ class DoseLedger:
                 held.until_ns = now_ns + round(2e6 * held.duration_ms) + _PATIENCE_NS
             elif held is not None:
                 del self._held[command_id]
+
+    def leaves(self, field: str) -> None:
+        """A field that has had its light is visited no more: it does not hold up the light of the others."""
+        with self._lock:
+            self._left.add(field)
+
+    def is_left(self, field: str) -> bool:
+        """Whether a field should get no more frames."""
+        with self._lock:
+            return field in self._left
+
+    def stays(self, field: str) -> None:
+        """It is visited after all."""
+        with self._lock:
+            self._left.discard(field)
 
     def tempered(self, action: Action) -> Action:
         """Return an action of the way back to the plan as the rig's own sparing allows it."""
@@ -277,9 +295,9 @@ class DoseLedger:
         return self._budget.level(place.spent_ms, self._reserve_ms(place) if place.seen else 0.0)
 
     def _reached(self, place: _Field) -> Level | None:
-        reached = self._level(place)
-        if reached > place.level:
-            place.level = reached
+        reached, before = self._level(place), place.level
+        place.level = max(reached, before)
+        if reached > before and place.name not in self._left:
             return reached
         if place.level is Level.SPENT and place.frame_ms:
             place.lit_after += 1
@@ -323,6 +341,8 @@ class DoseLedger:
         """Judge a change that makes frames brighter: those before the rig could close the light, and those promised."""
         factor = counted(self._lamp.after(action) if isinstance(action, SetLight) else self._lamp.at_most)
         for name, place in self._fields.items():
+            if name in self._left:
+                continue
             exposure_ms = action.exposure_ms if isinstance(action, SetExposure) else place.exposure_ms
             lit_ms = (RESERVE_FRAMES + 1) * exposure_ms
             if self._stays_open:

@@ -124,7 +124,10 @@ class Rig:
             log.warning("the light budget of %s is spent: the plan begins in the dark", ", ".join(spent))
             plan = plan.model_copy(update={"light_power": 0.0})
             self._dose.dark()
-        return self._beginning.begin(plan)
+        begun = self._beginning.begin(plan)
+        if begun and spent:
+            self._spending.begun_dark(spent)
+        return begun
 
     def run(self, stop: threading.Event) -> str:
         """Move frames until the stream ends; return why it did."""
@@ -266,6 +269,7 @@ class Rig:
         kind = command.action.kind
         if command.command_id.startswith(f"{UNDO}/"):
             self._base.restored(command)
+        self._spending.applied(command)
         if kind in ("pause", "resume"):
             self._status["paused"] = kind == "pause"
         if kind == "set_light":

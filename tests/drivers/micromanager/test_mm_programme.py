@@ -144,6 +144,17 @@ def test_positions_are_added_dropped_and_brought_back(bench: Any) -> None:
     assert (frame.field, frame.frame) == ("Camera:p0", before)
 
 
+def test_a_position_that_is_left_at_once_takes_no_more_of_its_stack(bench: Any) -> None:
+    stack = {"range": 18, "step": 2}
+    start(bench, stage_positions=TWO, z_plan=stack, axis_order="tpz", time_plan={"interval": 0, "loops": 500})
+    bench.frames(3)
+    bench.apply(c.DropPosition(at_once=True), position=0)
+    taken = [(f.index.p, f.index.z) for f in bench.frames(12)]
+    left = [z for p, z in taken if p == 0]
+    assert len(left) <= 2, "what is in the camera may still come"
+    assert [z for p, z in taken if p == 1] == [*range(10)][: 12 - len(left)] + [*range(12)][: max(0, 2 - len(left))]
+
+
 def test_a_burst_beside_the_plan_is_taken_in_one_go_and_takes_no_number_of_the_plan(bench: Any) -> None:
     start(bench, stage_positions=TWO, time_plan={"interval": 0.05, "loops": 500})
     bench.frames(3)

@@ -136,6 +136,14 @@ def test_a_visit_that_has_begun_is_finished_when_its_position_is_dropped() -> No
     assert [name for _, name in run(schedule, 15, now_ns=2)] == ["01", "11", "10", "11"]
 
 
+def test_a_visit_that_has_begun_is_broken_off_where_that_is_asked() -> None:
+    schedule = Schedule(Pace(10), {p: lambda t, p=p: [Part((c, p), (f"{p}{c}",)) for c in (0, 1)] for p in (0, 1)}, 0)
+    assert [schedule.take(n).items for n in range(2)] == [("00",), ("10",)]  # type: ignore[union-attr]
+    schedule.drop(0, at_once=True)
+    assert schedule.positions == (1,)
+    assert [name for _, name in run(schedule, 15, now_ns=2)] == ["11", "10", "11"]
+
+
 def test_visits_in_which_nothing_is_taken_pass() -> None:
     schedule = Schedule(Pace(10, 5), {0: lambda t: [] if t % 2 else [Part((0,), (f"{t}",))]}, 0)
     assert run(schedule, 100) == [(0, "0"), (20, "2"), (40, "4")]
