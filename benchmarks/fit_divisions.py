@@ -67,12 +67,14 @@ class Watching(AssignmentTracker):
     centre_px: Floats
     tracks: NDArray[np.int64]
 
-    def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
+    def _divided(
+        self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
+    ) -> tuple[Linked, list[Split]]:
         mothers, found = mothers_of(rows, view, scale_um2, linked.drift), linked.found
         row, one, two = hypotheses(mothers, found, linked.links, linked.cell_of)
         told = described(mothers.take(row), daughters(found, one, two), found.typical_px)
         self.weighed, self.centre_px, self.tracks = (row, one, two, told), found.centre_px, rows["id"]
-        return super()._divided(rows, view, scale_um2, linked)
+        return super()._divided(rows, view, scale_um2, linked, within)
 
 
 def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:

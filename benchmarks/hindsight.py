@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -56,12 +57,15 @@ class Watched(AssignmentTracker):
 
     weighed: Weighed | None = None
 
-    def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
+    def _divided(
+        self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
+    ) -> tuple[Linked, list[Split]]:
         mothers, found = mothers_of(rows, view, scale_um2, linked.drift), linked.found
         row, one, two = hypotheses(mothers, found, linked.links, linked.cell_of)
         p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px) if len(row) else np.zeros(0)
+        p = np.where(within[one] & within[two], p, 0.0)
         self.weighed = Weighed(linked, rows["id"].copy(), rows["missed"].copy(), row, one, two, p)
-        return super()._divided(rows, view, scale_um2, linked)
+        return super()._divided(rows, view, scale_um2, linked, within)
 
 
 def in_hindsight(shots: Sequence[Segmented]) -> tuple[list[Tracked], Lineage]:

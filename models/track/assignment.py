@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class TrackOptions(Settings):
     enter_px: float = Field(default=28.0, ge=0)
     """How far a cell that was not there in the first frame must reach into the image for a track to begin, daughters
     apart: half a cell tells little, and the truth of the Cell Tracking Challenge leaves out a margin of 25 px."""
+    divide_px: float = Field(default=25.0, ge=0)
+    """The same for both daughters of a division: one that is half outside is seen by chance."""
     split_threshold: float = Field(default=0.3, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -131,11 +133,12 @@ class AssignmentTracker:
         rows, never_in = self._alive()
         passed = 1 if memory.frame is None else frame.frame - memory.frame
         segmented, linked = self._cut(segmented, rows, self._link(segmented, rows, view, passed))
-        linked, divided = self._divided(rows, view, scale_um2, linked)
-        cells, found = segmented.segmentation.cells, linked.found
+        cells = segmented.segmentation.cells
+        linked, divided = self._divided(rows, view, scale_um2, linked, self._within(cells, view.shape, "divide_px"))
+        found = linked.found
         step = Step(
             frame.frame, scale_um2, cells, found, view, linked.cell_of, linked.host_of, divided, linked.drift,
-            linked.is_piece, self._within(cells, view.shape), memory.frame is None,
+            linked.is_piece, self._within(cells, view.shape, "enter_px"), memory.frame is None,
         )  # fmt: skip
         settled, id_of_cell = settle(rows, step, memory.next_id, self._options)
         settled = ended_before(never_in, settled)
@@ -153,10 +156,12 @@ class AssignmentTracker:
         inside = alive["inside"]
         return alive[inside], alive[~inside]
 
-    def _within(self, cells: Cells, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Say in which cells tracks may begin; of a small image an eighth is margin at most."""
-        least_px = min(self._options.enter_px, min(shape) / 8) if self._options.edge else 0.0
-        return reach_px(cells, shape) >= least_px
+    def _within(
+        self, cells: Cells, shape: tuple[int, int], margin: Literal["enter_px", "divide_px"]
+    ) -> NDArray[np.bool_]:
+        """Say which cells reach beyond a margin of the image; of a small one an eighth is margin at most."""
+        most_px = float(getattr(self._options, margin)) if self._options.edge else 0.0
+        return reach_px(cells, shape) >= min(most_px, min(shape) / 8)
 
     def _whole(self, found: Segmentation, pixel_um: float) -> Segmentation:
         """Leave out cells that the edge cuts, but for the first frame: a single picture is shown as it is."""
@@ -214,13 +219,15 @@ class AssignmentTracker:
             return None  # a network that was not told of a jump looked in the wrong place
         return view.to_image_px(before.to_stage_um(now.cells.prev_centre_px.astype(np.float64))) + drift
 
-    def _divided(self, rows: Rows, view: View, scale_um2: float, linked: Linked) -> tuple[Linked, list[Split]]:
+    def _divided(
+        self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
+    ) -> tuple[Linked, list[Split]]:
         """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
         options = self._options
         mothers = mothers_of(rows, view, scale_um2, linked.drift)
-        divided = splits(
-            mothers, linked.found, linked.links, linked.cell_of, options.split_threshold, options.take_threshold
-        )
+        thresholds = options.split_threshold, options.take_threshold
+        divided = splits(mothers, linked.found, linked.links, linked.cell_of, *thresholds)
+        divided = [split for split in divided if within[list(split.daughters)].all()]
         ends, taken = np.zeros(len(rows), np.bool_), np.full(len(linked.found), -1, np.int64)
         for split in divided:
             ends[split.row] = True

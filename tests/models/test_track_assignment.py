@@ -346,3 +346,13 @@ def test_cells_cut_by_the_edge_are_followed_once_they_are_in():
     assert inside == [5, 4, 4, 5, 5], "a cell must reach in by its diameter of 20"
     everything = [len(one.segmentation.cells) for one in follow(movie, edge=0.0)]
     assert everything == [5] * 5
+
+
+@pytest.mark.parametrize(("margin", "state"), [({}, TrackState.ALIVE), ({"divide_px": 10.0}, TrackState.DIVIDED)])
+def test_a_division_is_told_where_both_daughters_reach_into_the_image(margin, state):
+    others = grid(3, 3, first=60)
+    mother, pair = Disc(18, 90, 10), [Disc(14, 81, 7), Disc(14, 99, 7)]
+    movie = [shot(t, [*others, mother]) for t in range(4)] + [shot(t, [*others, *pair]) for t in range(4, 6)]
+    steps = follow(movie, **margin)
+    (track,) = set(ids_at(steps[3], [mother]))
+    assert state_of(steps[4], track) is state
