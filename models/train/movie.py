@@ -24,8 +24,6 @@ from stream.errors import SourceError
 BORDER_PX = 25
 """Cells nearer to the border may lack a label in Cell Tracking Challenge truth."""
 FEWEST_PX = 9
-CLAIM = 0.5
-"""How far a cell without a mask claims pixels around its marker, in diameters of the typical cell."""
 
 Ints = NDArray[np.int32]
 
@@ -78,8 +76,21 @@ class Movie:
         return len(self.images)
 
 
-def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
-    """Read a Cell Tracking Challenge sequence: computed masks, else full markers. Raises SourceError."""
+def read_ctc(images: Path, border_px: int = BORDER_PX, claimed: float = 0.0) -> Movie:
+    """Read a Cell Tracking Challenge sequence: computed masks, else full markers.
+
+    Parameters
+    ----------
+    border_px
+        Edge in which unlabelled pixels may be cells.
+    claimed
+        How far a cell without a mask claims pixels around its marker, in diameters of the typical cell.
+
+    Raises
+    ------
+    SourceError
+        Images, markers or tracks are missing.
+    """
     truth = images.with_name(images.name + "_GT") / "TRA"
     masks = images.with_name(images.name + "_ST") / "SEG"
     files = {number(path): path for path in sorted(images.glob("*.tif"))}
@@ -101,7 +112,7 @@ def read_ctc(images: Path, border_px: int = BORDER_PX) -> Movie:
         cohorts.append(cohort)
         marked.append(cohort.label[~cohort.drawn])
     diameter_px = _diameter(labels)
-    claims = [_claimed(one, alone, CLAIM * diameter_px) for one, alone in zip(labels, marked, strict=True)]
+    claims = [_claimed(one, alone, claimed * diameter_px) for one, alone in zip(labels, marked, strict=True)]
     width = pictures[0].shape[1]
     edge = round(width * (1 - SHARE))
     name = "/".join(images.parts[-2:])
@@ -156,7 +167,7 @@ def _with_undrawn(mask: Ints, marks: Ints, cohort: Cohort) -> Ints:
 
 def _claimed(labels: Ints, alone: Ints, reach_px: float) -> Ints:
     """Return the labels, every cell of ``alone`` grown up to ``reach_px`` around its middle where it is nearest."""
-    if not len(alone):
+    if not len(alone) or not reach_px:
         return labels
     claimed = labels.copy()
     for label, (y, x) in _centres(np.where(np.isin(labels, alone), labels, 0)).items():

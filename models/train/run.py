@@ -28,26 +28,27 @@ def read_settings(path: Path) -> TrainSettings:
     return settings
 
 
-def read_movies(source: Source, base: Path, simulated: Path, simulate: Simulate) -> list[Movie]:
+def read_movies(source: Source, base: Path, simulated: Path, simulate: Simulate, claimed: float = 0.0) -> list[Movie]:
     """Read one source; a virtual movie that is absent is made first."""
     if source.simulate is not None:
         place = simulated / source.path
         if not (place / "01_GT" / "TRA" / "man_track.txt").exists():
             simulate(base / source.simulate, place, source.frames, source.simulate_seed)
-        return [read_ctc(place / "01", border_px=0)]
+        return [read_ctc(place / "01", 0, claimed)]
     place = source.path if source.path.is_absolute() else data_root() / source.path
     if (place / "images").is_dir():
         return list(read_pairs(place))
-    return [read_ctc(place, source.border_px)]
+    return [read_ctc(place, source.border_px, claimed)]
 
 
 def train(settings: TrainSettings, base: Path, out: Path, simulate: Simulate, simulated: Path | None = None) -> Fitted:
     """Train, and write ``NAME.onnx`` and ``NAME.fp16.onnx`` into ``out``."""
     console = Console(stderr=True)
+    place = simulated or out.parent / "simulated"
     groups: list[tuple[float, Sequence[Movie]]] = []
     for source in settings.data:
         console.print(f"reading {source.path}")
-        groups.append((source.share, read_movies(source, base, simulated or out.parent / "simulated", simulate)))
+        groups.append((source.share, read_movies(source, base, place, simulate, settings.claimed)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fit = Fit(settings, Pool(groups, settings), out, device)
     said = TextColumn("{task.fields[said]}")

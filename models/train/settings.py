@@ -61,6 +61,9 @@ class TrainSettings(Settings):
     """Whether the loss of the division heads is a mean over their few positive pixels or over all cells."""
     touching: float = Field(default=0.0, ge=0)
     """Weight that a pixel's offsets gain where cells touch."""
+    claimed: float = Field(default=0.0, ge=0, le=1)
+    """How far a cell that only has a marker claims the unlabelled pixels around it for its votes, in diameters of the
+    typical cell; 0: only the marker votes."""
     average: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the running average of the weights; the average is what is kept."""
     validate_every: int = Field(default=100, ge=1)

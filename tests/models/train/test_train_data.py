@@ -169,7 +169,9 @@ def test_a_cell_with_only_a_marker_claims_what_is_nearest_to_it(tmp_path: Path) 
     tifffile.imwrite(st / "man_seg000.tif", drawn)
     tifffile.imwrite(images / "t000.tif", marks)
     (tra / "man_track.txt").write_text("".join(f"{label} 0 0 0\n" for label in range(1, 7)))
-    movie = read_ctc(images)
+    without = read_ctc(images)
+    np.testing.assert_array_equal(without.claims[0], without.labels[0])
+    movie = read_ctc(images, claimed=0.5)
     claims, labels = movie.claims[0], movie.labels[0]
     assert [int((labels == i).sum()) for i in (2, 3)] == [25, 25]
     reach_px = movie.diameter_px / 2
