@@ -36,7 +36,7 @@ class LifeOptions(DivideOptions):
     mitosis: bool = True
     """Announce cells that look like dividing."""
     mitosis_at: float | None = Field(default=None, gt=0, lt=1)
-    """Probability from which a cell is announced; None: 0.2 for nuclei, 0.3 in phase contrast. A policy may ask for
+    """Probability from which a cell is announced; None: 0.25 for nuclei, 0.3 in phase contrast. A policy may ask for
     more by the event's confidence."""
     death: bool = True
     """Tell of cells that vanish inside the field; only where nuclei in fluorescence are shown."""

@@ -11,7 +11,7 @@ from models.divide.signs import WITHIN, Floats, Kind, coming
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
 from stream.event import Event
 
-FROM: Mapping[Kind, float] = {"nuclei": 0.2, "phase": 0.3}
+FROM: Mapping[Kind, float] = {"nuclei": 0.25, "phase": 0.3}
 """Probability from which a cell is announced: about five false alarms for 1,000 cells in a frame."""
 REST = 2
 """So many times a warning's frames must pass after it was retracted before its cell is announced again, unless it is
