@@ -10,7 +10,7 @@ from stream.acquire.budget import Caps, Level
 from stream.acquire.dose import DoseLedger
 from stream.acquire.lost import Order
 from stream.clock import wall_ns
-from stream.command import Command, DropPosition, SetInterval, SetLight, Stop, Target
+from stream.command import AddPosition, Command, DropPosition, SetInterval, SetLight, Stop, Target
 from stream.config import Configuration
 from stream.frame import parse_field
 from stream.metrics import DOSE, DOSE_LEVELS
@@ -41,6 +41,7 @@ class Spending:
         self._leaves = self._dose.at_budget == "leave" and config.plan.mode == "mda"
         self._relight: float | None = None
         self._leaving: set[str] = set()
+        self._left: set[int] = set()
         self.interval_ms = config.plan.interval_ms
         """The interval that the rig keeps now."""
 
@@ -71,6 +72,8 @@ class Spending:
 
     def applied(self, command: Command) -> None:
         """A command was applied: when the last spent field is left, those that are not may have light again."""
+        if isinstance(command.action, AddPosition) and command.target.position is not None:
+            self._left.discard(command.target.position)
         if not _is_ours(command, _LEAVE):
             return
         self._leaving.discard(command.command_id)
@@ -85,6 +88,7 @@ class Spending:
         if _is_ours(command, _LEAVE):
             self._relight = None
             self._leaving.discard(command.command_id)
+            self._left.discard(command.target.position or 0)
             self._ledger.stays(command.command_id.removeprefix(_LEAVE).rpartition("/")[0])
             self._darken("a field has had its light budget and cannot be left")
         elif _is_ours(command, _DARK):
@@ -102,9 +106,12 @@ class Spending:
         if named is None or self._ledger.is_left(field):
             self._darken(reason)
             return
+        self._ledger.leaves(field)
+        if named.position in self._left:
+            return  # another tile of it was through first
         name = f"{_LEAVE}{field}/{wall_ns()}"
         self._leaving.add(name)
-        self._ledger.leaves(field)
+        self._left.add(named.position)
         self._order(DropPosition(at_once=True), name, reason, Target(position=named.position))
 
     def _darken(self, reason: str) -> None:

@@ -11,6 +11,9 @@ import pytest
 
 from drivers.virtual.driver import VirtualDriver
 from stream import command as c
+from stream.acquire.dose import DoseLedger
+from stream.acquire.spending import Spending
+from stream.config import Configuration, parse
 from stream.facts.rig import RigFacts
 from tests.cases.rig_bench import RigBench, rig_bench
 
@@ -73,6 +76,19 @@ def test_the_others_keep_their_light(start: Start) -> None:
         assert own(rig)[1:] == [("drop_position", "refused"), ("set_light", "applied")], "the last one goes dark"
         spent_s = rig.status()["dose"]["fields"][second]["full_power_s"]
         assert 0.5 * BUDGET_S < spent_s <= BUDGET_S
+
+
+def test_two_tiles_of_a_position_leave_it_once() -> None:
+    config = parse(Configuration, {"plan": PLAN, "dose": {"budget_full_power_s": BUDGET_S}}, "test")
+    ledger, ordered = DoseLedger(config.dose, {}, 0.5), list[tuple[str, int | None]]()
+
+    def order(action: c.Action, command_id: str, reason: str, target: c.Target | None = None) -> None:
+        ordered.append((action.kind, target.position if target else None))
+
+    spending = Spending(config, ledger, order, lambda name, data: None)
+    spending.begun_dark(["Camera:p0g1", "Camera:p0g2", "Camera:p1"])
+    assert ordered == [("drop_position", 0), ("drop_position", 1)]
+    assert all(ledger.is_left(field) for field in ("Camera:p0g1", "Camera:p0g2", "Camera:p1"))
 
 
 def test_after_a_restart_only_what_has_light_left_is_lit(start: Start, tmp_path: Path) -> None:
