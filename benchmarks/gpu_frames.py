@@ -119,7 +119,7 @@ class Timed:
 
     def __init__(self, contender: OnGpu, spec: NetSpec) -> None:
         self.contender, self._spec = contender, spec
-        self._settings = DecodeSettings(object_px=spec.object_px)
+        self._settings = DecodeSettings.of(spec.kind, spec.object_px)
         self._ms: dict[str, list[float]] = {"network_ms": [], "decode_ms": [], "total_ms": []}
         self._cells: Cells | None = None
         self._there: list[Any] = []

@@ -7,7 +7,7 @@ Neven et al., "Instance segmentation by jointly optimizing spatial embeddings an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,16 @@ from models.compiled import compiled
 from models.segment import pieces, votes
 from models.segment.cores import core_means, core_places
 from models.segment.measure import Doubles
+from models.spec import Kind
 from stream.cells import Floats, Ints
 from stream.errors import StageError
 
 SEED_SHARE = 0.12
 """Width (sigma) of a seed's bump in training, as a share of the cells' diameter."""
+
+NEAR: Mapping[Kind, float] = {"nuclei": 0.25, "phase": 0.4}
+"""Peaks nearer than this, in diameters, are one cell: long cells in phase contrast name several centres before they
+divide, and daughters that have parted lie farther from each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,21 @@ class DecodeSettings:
 
     object_px: float
     foreground: float = 0.3
-    dim: float = 0.15
-    share: float = 0.33
-    seed: float = 0.25
+    dim: float = 0.06
+    share: float = 0.25
+    seed: float = 0.35
     near: float = 0.25
     reach: float = 0.3
     hops: int = 3
     least_area: float = 0.2
-    own_area: float = 0.2
+    own_area: float = 0.4
     hole_area: float = 0.5
     trust: float = 0.15
+
+    @classmethod
+    def of(cls, kind: Kind, object_px: float) -> DecodeSettings:
+        """Return the settings for a kind of picture."""
+        return cls(object_px, near=NEAR[kind])
 
     @property
     def area_px(self) -> float:

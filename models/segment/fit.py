@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ STARTS = (0.6, 1.0, 1.7)
 ROUNDS = 3
 AGREED = 0.08
 """A measured diameter within this (a natural logarithm) of what the network was told is taken."""
+DRAWN_SHARE, DRAWN_DIM = 0.33, 0.15
+"""Where a cell ends for its size: the networks learned diameters from outlines as truth draws them, which are tighter
+than what is shown of dim cells."""
 LARGER = 1.25
 AS_GOOD = 0.75
 """In a noisy picture grains pass for small cells: a size that is so many times larger and almost as good is better."""
@@ -115,7 +118,8 @@ def _try(pixels: Pixels, network: Network, levels_now: Running, diameter_px: flo
     zoom = zoom_for((pixels.shape[0], pixels.shape[1]), diameter_px, network.spec.object_px)
     part = _busiest(pixels, int(CANVAS_PX / zoom))
     sight = Sight.of((part.shape[0], part.shape[1]), zoom, CANVAS_PX)
-    found = Retina(network, sight).see(part, levels_now, part, levels_now, DecodeSettings(zoom * diameter_px))
+    settings = replace(DecodeSettings.of(network.spec.kind, zoom * diameter_px), share=DRAWN_SHARE, dim=DRAWN_DIM)
+    found = Retina(network, sight).see(part, levels_now, part, levels_now, settings)
     if not found.count:
         return Tried(diameter_px, diameter_px, 0, 0.0)
     measured = float(np.median(2 * np.sqrt(found.area_px / np.pi)))

@@ -162,7 +162,7 @@ class NetworkSegmenter:
         sight = Sight.of(shape, zoom)
         if self._retina is None or self._retina.sight != sight:
             self._retina = Retina(self._network, sight)
-        settings = DecodeSettings(zoom * self._diameter_px)
+        settings = DecodeSettings.of(self._network.spec.kind, zoom * self._diameter_px)
         if past is None or moved_px is None:
             return self._retina.see(pixels, levels, pixels, levels, settings)
         return self._retina.see(pixels, levels, past.seen_from(moved_px, shape), past.levels, settings)

@@ -23,7 +23,8 @@ from models.track.runs import Runs, phase_after, scan
 from models.track.runs import pace as pace_of
 from models.track.settle import Step, ended_before, inside, settle, tracks
 from models.track.sheet import Piece, by_track, published
-from models.track.splits import Split, splits
+from models.track.splits import Split, choose, weigh
+from models.track.strays import strays, weigh_joined
 from models.track.write import SMOOTHING
 from stream.cells import Cells, Segmentation
 from stream.config import Settings, parse
@@ -63,6 +64,8 @@ class TrackOptions(Settings):
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.5, gt=0, lt=1)
     """The same where another track would go on in one of them, though both say that they come from the mother."""
+    stray_threshold: float = Field(default=0.4, gt=0, lt=1)
+    """The same where one of them began alone a frame or two ago."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
 
@@ -225,13 +228,22 @@ class AssignmentTracker:
         """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
         options = self._options
         mothers = mothers_of(rows, view, scale_um2, linked.drift)
-        thresholds = options.split_threshold, options.take_threshold
-        divided = splits(mothers, linked.found, linked.links, linked.cell_of, *thresholds)
-        divided = [split for split in divided if within[list(split.daughters)].all()]
+        found, made = linked.found, linked.links
+        weighed = weigh(mothers, found, made, linked.cell_of, options.split_threshold, options.take_threshold)
+        stray = strays(rows)
+        if (linked.cell_of[stray] >= 0).any():
+            anew = weigh_joined(stray, mothers, found, made, linked.cell_of, options.stray_threshold)
+            weighed = weighed.take(~stray[weighed.row]).and_(anew)
+        weighed = weighed.take(within[weighed.one] & within[weighed.two])
+        divided = choose(weighed, mothers, found)
         ends, taken = np.zeros(len(rows), np.bool_), np.full(len(linked.found), -1, np.int64)
         for split in divided:
             ends[split.row] = True
             taken[list(split.daughters)] = split.row
+        over = np.nonzero(stray & (linked.cell_of >= 0))[0]
+        over = over[taken[linked.cell_of[over]] >= 0]
+        ends[over] = True
+        rows["state"][over] = TrackState.LOST
         seen = np.nonzero(linked.cell_of >= 0)[0]
         heir = taken[linked.cell_of[seen]]
         if ((heir < 0) & ~ends[seen] | (heir == seen)).all():

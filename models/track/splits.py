@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,32 @@ class Split:
     probability: float
 
 
-def splits(
-    mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: float, least_taken: float
-) -> list[Split]:
-    """Propose divisions, the most probable first; no track and no cell is used twice.
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighed:
+    """Supposed divisions: track ``row`` became the cells ``one`` and ``two``, with what probability, and the least that
+    is worth a proposal; ``(n,)`` each."""
+
+    row: Longs
+    one: Longs
+    two: Longs
+    p: Floats
+    least: Floats
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, rows: Any) -> Weighed:
+        """Return some of them, by row numbers or a mask."""
+        return Weighed(self.row[rows], self.one[rows], self.two[rows], self.p[rows], self.least[rows])
+
+    def and_(self, other: Weighed) -> Weighed:
+        """Return both, one behind the other."""
+        pairs = ((getattr(self, c.name), getattr(other, c.name)) for c in fields(Weighed))
+        return Weighed(*(np.concatenate(pair) for pair in pairs))
+
+
+def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: float, least_taken: float) -> Weighed:
+    """Weigh every division that this frame suggests.
 
     Parameters
     ----------
@@ -50,10 +73,9 @@ def splits(
     """
     row, one, two = hypotheses(mothers, found, made, cell_of)
     if len(row) == 0:
-        return []
+        return Weighed(row, one, two, np.zeros(0), np.zeros(0))
     p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px)
-    enough = p >= np.where(_takes(cell_of, len(found), row, one, two), least_taken, least)
-    return _choose(row[enough], one[enough], two[enough], p[enough], mothers, found)
+    return Weighed(row, one, two, p, np.where(_takes(cell_of, len(found), row, one, two), least_taken, least))
 
 
 def hypotheses(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs) -> tuple[Longs, Longs, Longs]:
@@ -134,16 +156,26 @@ def _table(made: list[tuple[int, int, int]]) -> Longs:
     return rows
 
 
+def owners(cell_of: Longs, cells: int) -> Longs:
+    """Return which track goes on in each cell, or -1."""
+    owner = np.full(cells, -1, np.int64)
+    seen = np.nonzero(cell_of >= 0)[0]
+    owner[cell_of[seen]] = seen
+    return owner
+
+
 def _takes(cell_of: Longs, cells: int, row: Longs, one: Longs, two: Longs) -> NDArray[np.bool_]:
     """Say which hypotheses use a cell in which another track goes on."""
-    owner = np.full(cells, -1, np.int64)
-    owner[cell_of[cell_of >= 0]] = np.nonzero(cell_of >= 0)[0]
+    owner = owners(cell_of, cells)
     foreign = [(owner[cell] >= 0) & (owner[cell] != row) for cell in (one, two)]
     takes: NDArray[np.bool_] = foreign[0] | foreign[1]
     return takes
 
 
-def _choose(row: Longs, one: Longs, two: Longs, p: Floats, mothers: Mothers, found: Bodies) -> list[Split]:
+def choose(weighed: Weighed, mothers: Mothers, found: Bodies) -> list[Split]:
+    """Propose divisions, the most probable first; no track and no cell is used twice."""
+    likely = weighed.take(weighed.p >= weighed.least)
+    row, one, two, p = likely.row, likely.one, likely.two, likely.p
     chosen: dict[int, Split] = {}
     used: set[int] = set()
     for k in np.lexsort((two, one, row, -p)):

@@ -52,7 +52,7 @@ class Reader:
 
     def __init__(self, spec: NetSpec) -> None:
         self._spec = spec
-        self._settings = DecodeSettings(object_px=spec.object_px)
+        self._settings = DecodeSettings.of(spec.kind, spec.object_px)
 
     def cells(self, foreground: Floats, maps: Floats) -> Cells:
         """Return the cells as the pipeline finds them."""

@@ -48,7 +48,7 @@ def test_both_decoders_find_the_same_cells(labels: np.ndarray, noise: float) -> 
     for column, tolerance in {"centre_px": 0.1, "previous_px": 0.1, "score": 0.02, "newborn": 0.02}.items():
         apart = np.abs(getattr(there, column) - getattr(here, column)).reshape(here.count, -1).max(1)
         assert np.quantile(apart, 0.9) <= tolerance, column
-    assert (there.bbox_px == here.bbox_px).mean() > 0.99
+    assert (there.bbox_px == here.bbox_px).mean() > 0.98
 
 
 def test_what_is_wanted_at_another_size_is_drawn_alike() -> None:
