@@ -15,7 +15,7 @@ from models.track.splits import Weighed, hypotheses, owners
 
 Longs = NDArray[np.int64]
 
-YOUNG = 2
+YOUNG = 1
 """Frames in which a track without a mother may have been seen to be taken for a stray."""
 
 
