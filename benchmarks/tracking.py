@@ -103,8 +103,8 @@ WAYS = (
     Way("+ back-offset", other(vote_only)),
     Way("+ division heads", other(votes_and_heads)),
     Way("+ learned score", ours(max_cut=0)),
-    Way("+ merges cut apart (ours)", ours()),
-    # a line with a fixed lag belongs here
+    Way("+ merges cut apart", ours(stray_threshold=0.999)),
+    Way("+ births of the frame before reconsidered (ours)", ours()),
     Way("ours, cells at the edge too", ours(edge=0.0)),
     Way("ours without back-offset", blind("prev_centre_px")),
     Way("ours without division heads", blind("state_prob")),

@@ -65,7 +65,7 @@ class TrackOptions(Settings):
     take_threshold: float = Field(default=0.57, gt=0, lt=1)
     """The same where another track would go on in one of them, though both say that they come from the mother."""
     stray_threshold: float = Field(default=0.47, gt=0, lt=1)
-    """The same where one of them began alone a frame or two ago."""
+    """The same where one of them began alone a frame ago."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
 

@@ -16,7 +16,8 @@ from models.track.splits import Weighed, hypotheses, owners
 Longs = NDArray[np.int64]
 
 YOUNG = 1
-"""Frames in which a track without a mother may have been seen to be taken for a stray."""
+"""Frames in which a track without a mother may have been seen to be taken for a stray: with two, more is proposed late
+and wrong than is found."""
 
 
 def strays(rows: Rows) -> NDArray[np.bool_]:
