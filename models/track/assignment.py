@@ -23,8 +23,8 @@ from models.track.runs import Runs, phase_after, scan
 from models.track.runs import pace as pace_of
 from models.track.settle import Step, ended_before, inside, settle, tracks
 from models.track.sheet import Piece, by_track, published
-from models.track.splits import Split, choose, weigh
-from models.track.strays import strays, weigh_joined
+from models.track.splits import Least, Split, choose, weigh
+from models.track.strays import strays
 from models.track.write import SMOOTHING
 from stream.cells import Cells, Segmentation
 from stream.config import Settings, parse
@@ -229,28 +229,24 @@ class AssignmentTracker:
         options = self._options
         mothers = mothers_of(rows, view, scale_um2, linked.drift)
         found, made = linked.found, linked.links
-        weighed = weigh(mothers, found, made, linked.cell_of, options.split_threshold, options.take_threshold)
-        stray = strays(rows)
-        if (linked.cell_of[stray] >= 0).any():
-            anew = weigh_joined(stray, mothers, found, made, linked.cell_of, options.stray_threshold)
-            weighed = weighed.take(~stray[weighed.row]).and_(anew)
+        stray = strays(rows) & (linked.cell_of >= 0)
+        least = Least(options.split_threshold, options.take_threshold, options.stray_threshold)
+        weighed = weigh(mothers, found, made, linked.cell_of, stray, least)
         weighed = weighed.take(within[weighed.one] & within[weighed.two])
         divided = choose(weighed, mothers, found)
-        ends, taken = np.zeros(len(rows), np.bool_), np.full(len(linked.found), -1, np.int64)
+        ends, taken = np.zeros(len(rows), np.bool_), np.full(len(found), -1, np.int64)
         for split in divided:
             ends[split.row] = True
             taken[list(split.daughters)] = split.row
-        over = np.nonzero(stray & (linked.cell_of >= 0))[0]
+        over = np.nonzero(stray)[0]
         over = over[taken[linked.cell_of[over]] >= 0]
-        ends[over] = True
-        rows["state"][over] = TrackState.LOST
+        ends[over], rows["state"][over] = True, TrackState.LOST  # what it began with was a daughter's, or a piece
         seen = np.nonzero(linked.cell_of >= 0)[0]
         heir = taken[linked.cell_of[seen]]
         if ((heir < 0) & ~ends[seen] | (heir == seen)).all():
             return linked, divided
-        made = linked.links
         cost = np.where(ends[made.row] | (taken[made.column] >= 0), np.inf, made.cost)
-        cell_of = match(made.start, made.column, cost, len(linked.found), linking.MISS)
+        cell_of = match(made.start, made.column, cost, len(found), linking.MISS)
         return replace(linked, cell_of=cell_of, host_of=_hosts(rows, linked.expected, made, cell_of)), divided
 
     def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, runs: Runs, elapsed_s: float) -> Memory:

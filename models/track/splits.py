@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from models.divide.evidence import Mothers, likelihood
 from models.track.links import Links
 from models.track.matching import near
 from models.track.measure import Bodies, daughters
+from models.track.strays import joined
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 FALLS_INTO = 0.75
@@ -33,6 +35,16 @@ class Split:
     row: int
     daughters: tuple[int, ...]
     probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Least:
+    """The smallest probability that is worth a proposal: of cells that nobody goes on in, where one of them would be
+    taken from another track, and where that one is doubted."""
+
+    new: float
+    taken: float
+    stray: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +65,8 @@ class Weighed:
         """Return some of them, by row numbers or a mask."""
         return Weighed(self.row[rows], self.one[rows], self.two[rows], self.p[rows], self.least[rows])
 
-    def and_(self, other: Weighed) -> Weighed:
-        """Return both, one behind the other."""
-        pairs = ((getattr(self, c.name), getattr(other, c.name)) for c in fields(Weighed))
-        return Weighed(*(np.concatenate(pair) for pair in pairs))
 
-
-def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: float, least_taken: float) -> Weighed:
+def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, stray: Bools, least: Least) -> Weighed:
     """Weigh every division that this frame suggests.
 
     Parameters
@@ -68,14 +75,29 @@ def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, least: f
         The past of every track.
     cell_of : (tracks,)
         The cell that each track goes on in, or -1.
-    least, least_taken
-        The smallest probability that is worth a proposal; the same for one that takes a cell from another track.
+    stray : (tracks,)
+        Which of them are doubted: :func:`models.track.strays.strays`. Their cells are as good as unexpected, and a
+        mother is weighed with and without them as pieces of her.
     """
-    row, one, two = hypotheses(mothers, found, made, cell_of)
+    row, one, two = hypotheses(mothers, found, made, np.where(stray, -1, cell_of))
+    row, one, two = (column[~stray[row]] for column in (row, one, two))
     if len(row) == 0:
         return Weighed(row, one, two, np.zeros(0), np.zeros(0))
-    p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px)
-    return Weighed(row, one, two, p, np.where(_takes(cell_of, len(found), row, one, two), least_taken, least))
+    pairs = daughters(found, one, two)
+    p = likelihood(mothers.take(row), pairs, found.typical_px)
+    owner = np.full(len(found), -1, np.int64)
+    seen = np.nonzero(cell_of >= 0)[0]
+    owner[cell_of[seen]] = seen
+    by = np.stack([owner[one], owner[two]], axis=1)
+    doubted = (by >= 0) & stray[by]
+    takes = ((by >= 0) & (by != row[:, None]) & ~doubted).any(axis=1)
+    enough = np.where(takes, least.taken, np.where(doubted.any(axis=1), least.stray, least.new))
+    for side in range(2):
+        its = np.nonzero(doubted[:, side] & ~takes)[0]
+        if len(its):
+            sums = joined(mothers.take(row[its]), mothers.take(by[its, side]))
+            p[its] = np.maximum(p[its], likelihood(sums, pairs.take(its), found.typical_px))
+    return Weighed(row, one, two, p, enough)
 
 
 def hypotheses(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs) -> tuple[Longs, Longs, Longs]:
@@ -154,22 +176,6 @@ def _table(made: list[tuple[int, int, int]]) -> Longs:
     for k in range(1, len(made)):
         rows[k - 1, 0], rows[k - 1, 1], rows[k - 1, 2] = made[k]
     return rows
-
-
-def owners(cell_of: Longs, cells: int) -> Longs:
-    """Return which track goes on in each cell, or -1."""
-    owner = np.full(cells, -1, np.int64)
-    seen = np.nonzero(cell_of >= 0)[0]
-    owner[cell_of[seen]] = seen
-    return owner
-
-
-def _takes(cell_of: Longs, cells: int, row: Longs, one: Longs, two: Longs) -> NDArray[np.bool_]:
-    """Say which hypotheses use a cell in which another track goes on."""
-    owner = owners(cell_of, cells)
-    foreign = [(owner[cell] >= 0) & (owner[cell] != row) for cell in (one, two)]
-    takes: NDArray[np.bool_] = foreign[0] | foreign[1]
-    return takes
 
 
 def choose(weighed: Weighed, mothers: Mothers, found: Bodies) -> list[Split]:
