@@ -49,6 +49,8 @@ def test_looking_moves_sets_and_exposes_nothing(tmp_path: Path, monkeypatch: pyt
 
     def watched(options: Any) -> CMMCorePlus:
         core = load_core(options)
+        core.setShutterOpen(True)
+        core.waitForSystem()
         states.append(state(core))
         for signal in (
             "XYStagePositionChanged",
