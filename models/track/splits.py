@@ -58,9 +58,6 @@ class Weighed:
     p: Floats
     least: Floats
 
-    def __len__(self) -> int:
-        return len(self.row)
-
     def take(self, rows: Any) -> Weighed:
         """Return some of them, by row numbers or a mask."""
         return Weighed(self.row[rows], self.one[rows], self.two[rows], self.p[rows], self.least[rows])
