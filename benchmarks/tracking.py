@@ -102,7 +102,7 @@ WAYS = (
     Way("overlap only", other(overlap_only)),
     Way("+ back-offset", other(vote_only)),
     Way("+ division heads", other(votes_and_heads)),
-    Way("+ learned score", ours(max_cut=0)),
+    Way("+ learned score", ours(max_cut=0, stray_threshold=0.999)),
     Way("+ merges cut apart", ours(stray_threshold=0.999)),
     Way("+ births of the frame before reconsidered (ours)", ours()),
     Way("ours, cells at the edge too", ours(edge=0.0)),
