@@ -23,9 +23,12 @@ from stream.errors import StageError
 SEED_SHARE = 0.12
 """Width (sigma) of a seed's bump in training, as a share of the cells' diameter."""
 
-NEAR: Mapping[Kind, float] = {"nuclei": 0.25, "phase": 0.4}
-"""Peaks nearer than this, in diameters, are one cell: long cells in phase contrast name several centres before they
-divide, and daughters that have parted lie farther from each other."""
+OF_KIND: Mapping[Kind, Mapping[str, float]] = {
+    "nuclei": {"near": 0.3, "reach": 0.3, "least_area": 0.16, "own_area": 0.25},
+    "phase": {"near": 0.4, "reach": 0.4, "least_area": 0.2, "own_area": 0.4},
+}
+"""What differs by kind. Long cells in phase contrast name several centres before they divide, their votes fall short of
+them, and what comes off them is more often a halo than a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,19 @@ class DecodeSettings:
     dim: float = 0.06
     share: float = 0.25
     seed: float = 0.35
-    near: float = 0.25
+    near: float = 0.3
     reach: float = 0.3
     hops: int = 3
-    least_area: float = 0.2
-    own_area: float = 0.4
+    least_area: float = 0.16
+    own_area: float = 0.25
     hole_area: float = 0.5
     trust: float = 0.15
 
     @classmethod
     def of(cls, kind: Kind, object_px: float) -> DecodeSettings:
         """Return the settings for a kind of picture."""
-        return cls(object_px, near=NEAR[kind])
+        s = OF_KIND[kind]
+        return cls(object_px, near=s["near"], reach=s["reach"], least_area=s["least_area"], own_area=s["own_area"])
 
     @property
     def area_px(self) -> float:

@@ -18,7 +18,7 @@ from models.nets.cellnet import CellNet
 from models.spec import Head, NetSpec
 from models.train import batches
 from models.train.batches import Pool
-from models.train.losses import WEIGHTS, Batch, losses, total
+from models.train.losses import WEIGHTS, Batch, lesson, losses, total
 from models.train.settings import TrainSettings
 from stream.errors import StoreError
 
@@ -56,7 +56,11 @@ class Fit:
         self._weights = {**WEIGHTS, **settings.weights}
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.start is not None:
-            self._net.load_state_dict(load_net(_start(settings.start, out)).state_dict())
+            self._net.load_state_dict(load_net(_earlier(settings.start, out)).state_dict())
+        self._teacher: CellNet | None = None
+        if settings.teacher is not None:
+            self._teacher = _teacher(_earlier(settings.teacher, out), settings.spec)
+            self._teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = copy.deepcopy(self._net)
         self._best = copy.deepcopy(self._net)
         self._best_figures: dict[str, float] = {"total": float("inf")}
@@ -103,8 +107,14 @@ class Fit:
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._net.train()
-        found = self._losses(self._net, batch)
+        there = self._there(batch)
+        said = self._said(self._net, there)
+        compared = self._settings.spec, *said
+        found = losses(*compared, there, self._settings.per_positive)
         loss = total(found, self._weights)
+        if self._teacher is not None:
+            taught = losses(*compared, self._lesson(there), self._settings.per_positive)
+            loss = loss + self._settings.taught * (total(taught, self._weights) - loss)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -113,10 +123,21 @@ class Fit:
         return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
 
     def _losses(self, net: CellNet, batch: Batch) -> dict[Head, torch.Tensor]:
-        there = {name: value.to(self._device) for name, value in batch.items()}
+        return losses(self._settings.spec, *self._said(net, batch), batch, self._settings.per_positive)
+
+    def _said(self, net: CellNet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(self._device, dtype=torch.bfloat16):
-            foreground, maps = net(there["frames"], there["offset"], there["scale"])
-        return losses(self._settings.spec, foreground.float(), maps.float(), there, self._settings.per_positive)
+            foreground, maps = net(batch["frames"], batch["offset"], batch["scale"])
+        return foreground.float(), maps.float()
+
+    def _lesson(self, batch: Batch) -> Batch:
+        """Return what the teacher says of the same pictures."""
+        assert self._teacher is not None
+        with torch.no_grad(), _logits(self._teacher):
+            return lesson(self._teacher.spec, *self._said(self._teacher, batch))
+
+    def _there(self, batch: Batch) -> Batch:
+        return {name: value.to(self._device) for name, value in batch.items()}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -134,7 +155,7 @@ class Fit:
         sums: dict[Head, float] = {}
         for batch in held:
             with _logits(self._average):
-                for head, value in self._losses(self._average, batch).items():
+                for head, value in self._losses(self._average, self._there(batch)).items():
                     sums[head] = sums.get(head, 0.0) + float(value) / len(held)
         score: dict[str, float] = {"total": sum(self._weights[head] * value for head, value in sums.items())}
         score.update({str(head): value for head, value in sums.items()})
@@ -189,12 +210,21 @@ class _logits:
         self._net.training = False
 
 
-def _start(path: Path, out: Path) -> Path:
+def _earlier(path: Path, out: Path) -> Path:
     """Return where the first weights are. Raises StoreError when they are not there."""
     place = path if path.is_absolute() else out.parent / path
     if not place.is_file():
-        raise StoreError(f"{place}: the weights to start from are not there; train them first, or name others")
+        raise StoreError(f"{place}: these weights of an earlier run are not there; train them first, or name others")
     return place
+
+
+def _teacher(path: Path, spec: NetSpec) -> CellNet:
+    """Read a network that teaches one of ``spec``. Raises StoreError when it does not see the same pictures."""
+    net = load_net(path)
+    for name in ("kind", "object_px", "frames", "heads"):
+        if getattr(net.spec, name) != getattr(spec, name):
+            raise StoreError(f"{path} cannot teach {spec.name}: their {name} differ")
+    return net
 
 
 def save_net(net: CellNet, path: Path) -> None:

@@ -62,6 +62,20 @@ def losses(
     return found
 
 
+def lesson(spec: NetSpec, foreground: Tensor, maps: Tensor) -> Batch:
+    """Return what a network of ``spec`` says, in training mode, as what another one should say; it is sure of every
+    pixel, beyond the labelled ones too."""
+    planes = {name: maps[:, i] for i, name in enumerate(spec.channels)}
+    said = torch.sigmoid(foreground[:, 0])
+    cell = (F.max_pool2d(said[:, None], 2)[:, 0] > 0.5).float()
+    wanted = {"foreground": said, "weight": torch.ones_like(said), "cell": cell, "moved": cell}
+    wanted |= {name: torch.sigmoid(planes[name]) for name in ("seed", "newborn", "dividing") if name in planes}
+    for head in ("own", "previous"):
+        if f"{head}_y" in planes:
+            wanted[head] = torch.stack([planes[f"{head}_y"], planes[f"{head}_x"]], 1)
+    return wanted
+
+
 def total(found: dict[Head, Tensor], weights: Mapping[Head, float] = WEIGHTS) -> Tensor:
     """Return the weighted sum."""
     return torch.stack([weights[head] * value for head, value in found.items()]).sum()
