@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 from models.spec import HEADS, Head, NetSpec  # noqa: E402
 from models.train.batches import Pool  # noqa: E402
 from models.train.fit import Fit, load_net  # noqa: E402
-from models.train.losses import losses, total  # noqa: E402
+from models.train.losses import lesson, losses, total  # noqa: E402
 from models.train.movie import Cohort, Movie  # noqa: E402
 from models.train.settings import Source, TrainSettings  # noqa: E402
 from stream.errors import StoreError  # noqa: E402
@@ -95,6 +96,38 @@ def test_every_head_can_be_switched_off(tmp_path: Path, off: Head) -> None:
     fitted = _fit(_settings(steps=1, validate_every=1, heads=heads), tmp_path).run()
     assert off not in fitted.validation
     assert not any(name.startswith(off) for name in fitted.net.spec.channels)
+
+
+def _taught(place: Path, taught: float, blind: bool) -> dict[str, torch.Tensor]:
+    """Return what is learnt from the teacher in ``place``, from a movie with or without its labels."""
+    settings = _settings(seed=1, teacher=place / "teacher" / "best.pt", taught=taught, validate_every=2, steps=2)
+    movie = _movie()
+    if blind:
+        none = [np.zeros_like(label) for label in movie.labels]
+        movie = replace(movie, labels=none, claims=none)
+    fit = Fit(settings, Pool([(1.0, [movie])], settings), place / f"{taught}{blind}")
+    return dict(fit.run().net.state_dict())
+
+
+def test_a_teacher_stands_for_the_truth(tmp_path: Path) -> None:
+    _fit(_settings(), tmp_path / "teacher").run()
+    for taught, same in ((1.0, True), (0.5, False)):
+        seen, blind = (_taught(tmp_path, taught, unseen) for unseen in (False, True))
+        assert same == all(torch.allclose(seen[name], blind[name]) for name in seen)
+
+
+def test_what_a_network_says_itself_teaches_it_nothing() -> None:
+    spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
+    foreground = 40 * torch.round(torch.rand(1, 1, 32, 32)) - 20
+    maps = 40 * torch.round(torch.rand(1, len(spec.channels), 16, 16)) - 20
+    found = losses(spec, foreground, maps, lesson(spec, foreground, maps))
+    assert float(total(found)) < 1e-3
+
+
+def test_a_teacher_that_sees_other_pictures_is_refused(tmp_path: Path) -> None:
+    _fit(_settings(steps=1, validate_every=1), tmp_path / "teacher").run()
+    with pytest.raises(StoreError, match="cannot teach"):
+        _fit(_settings(kind="phase", teacher="teacher/best.pt"), tmp_path / "out")
 
 
 def test_one_frame_is_enough_for_a_network_that_ignores_the_other(tmp_path: Path) -> None:
