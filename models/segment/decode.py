@@ -7,7 +7,7 @@ Neven et al., "Instance segmentation by jointly optimizing spatial embeddings an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,6 @@ from stream.errors import StageError
 
 SEED_SHARE = 0.12
 """Width (sigma) of a seed's bump in training, as a share of the cells' diameter."""
-
-OF_KIND: Mapping[Kind, Mapping[str, float]] = {
-    "nuclei": {"near": 0.3, "reach": 0.3, "least_area": 0.16, "own_area": 0.25},
-    "phase": {"near": 0.4, "reach": 0.4, "least_area": 0.2, "own_area": 0.4},
-}
-"""What differs by kind. Long cells in phase contrast name several centres before they divide, their votes fall short of
-them, and what comes off them is more often a halo than a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +67,14 @@ class DecodeSettings:
 
     @classmethod
     def of(cls, kind: Kind, object_px: float) -> DecodeSettings:
-        """Return the settings for a kind of picture."""
-        s = OF_KIND[kind]
-        return cls(object_px, near=s["near"], reach=s["reach"], least_area=s["least_area"], own_area=s["own_area"])
+        """Return the settings for a kind of picture; the defaults are for nuclei.
+
+        Long cells in phase contrast name several centres before they divide, their votes fall short of them, and what
+        comes off them is more often a halo than a cell.
+        """
+        if kind == "phase":
+            return cls(object_px, near=0.4, reach=0.4, least_area=0.2, own_area=0.4)
+        return cls(object_px)
 
     @property
     def area_px(self) -> float:

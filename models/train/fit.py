@@ -109,12 +109,11 @@ class Fit:
         self._net.train()
         there = self._there(batch)
         said = self._said(self._net, there)
-        compared = self._settings.spec, *said
-        found = losses(*compared, there, self._settings.per_positive)
+        found = self._losses(said, there)
         loss = total(found, self._weights)
         if self._teacher is not None:
-            taught = losses(*compared, self._lesson(there), self._settings.per_positive)
-            loss = loss + self._settings.taught * (total(taught, self._weights) - loss)
+            taught = self._losses(said, self._lesson(self._teacher, there))
+            loss = torch.lerp(loss, total(taught, self._weights), self._settings.taught)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -122,19 +121,19 @@ class Fit:
         self._follow()
         return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
 
-    def _losses(self, net: CellNet, batch: Batch) -> dict[Head, torch.Tensor]:
-        return losses(self._settings.spec, *self._said(net, batch), batch, self._settings.per_positive)
+    def _losses(self, said: tuple[torch.Tensor, torch.Tensor], wanted: Batch) -> dict[Head, torch.Tensor]:
+        return losses(self._settings.spec, *said, wanted, self._settings.per_positive)
 
     def _said(self, net: CellNet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(self._device, dtype=torch.bfloat16):
             foreground, maps = net(batch["frames"], batch["offset"], batch["scale"])
         return foreground.float(), maps.float()
 
-    def _lesson(self, batch: Batch) -> Batch:
+    @torch.no_grad()
+    def _lesson(self, teacher: CellNet, batch: Batch) -> Batch:
         """Return what the teacher says of the same pictures."""
-        assert self._teacher is not None
-        with torch.no_grad(), _logits(self._teacher):
-            return lesson(self._teacher.spec, *self._said(self._teacher, batch))
+        with _logits(teacher):
+            return lesson(teacher.spec, *self._said(teacher, batch))
 
     def _there(self, batch: Batch) -> Batch:
         return {name: value.to(self._device) for name, value in batch.items()}
@@ -154,8 +153,9 @@ class Fit:
         self._average.eval()
         sums: dict[Head, float] = {}
         for batch in held:
+            there = self._there(batch)
             with _logits(self._average):
-                for head, value in self._losses(self._average, self._there(batch)).items():
+                for head, value in self._losses(self._said(self._average, there), there).items():
                     sums[head] = sums.get(head, 0.0) + float(value) / len(held)
         score: dict[str, float] = {"total": sum(self._weights[head] * value for head, value in sums.items())}
         score.update({str(head): value for head, value in sums.items()})
@@ -211,7 +211,7 @@ class _logits:
 
 
 def _earlier(path: Path, out: Path) -> Path:
-    """Return where the first weights are. Raises StoreError when they are not there."""
+    """Return where the weights of an earlier run are. Raises StoreError when they are not there."""
     place = path if path.is_absolute() else out.parent / path
     if not place.is_file():
         raise StoreError(f"{place}: these weights of an earlier run are not there; train them first, or name others")

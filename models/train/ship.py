@@ -76,7 +76,7 @@ def ship(
             steps=int(state["step"]),
             minutes=float(state["spent_s"]) / 60,
             validation=f"A fifth was held out: the right edge of each movie, and images by a hash of their names. The "
-            f"weights are those after step {state['best_step']}, the best there (losses: {held}).",
+            f"weights are those after step {state['best_step']}, the best there (losses: {held})." + _earlier(settings),
         ),
         failures=tuple(failures) or FAILURES[settings.kind],
         intended_use=intended_use or INTENDED_USE[settings.kind],
@@ -92,6 +92,14 @@ def _run(path: Path) -> tuple[TrainSettings, dict[str, Any]]:
         raise StageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise StageError(f"{path}: no checkpoint of a training run of this version ({type(error).__name__})") from error
+
+
+def _earlier(settings: TrainSettings) -> str:
+    """Say which earlier runs this one builds upon."""
+    said = f" The run went on from the weights of {settings.start.parent.name}." if settings.start else ""
+    if settings.teacher:
+        said += f" {settings.taught:.0%} of the loss compares with what {settings.teacher.parent.name} says."
+    return said
 
 
 def _data(source: Source, settings: TrainSettings) -> Data:

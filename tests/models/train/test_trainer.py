@@ -70,6 +70,13 @@ def test_each_movie_is_left_out_once_and_judged(config: Path, tmp_path: Path) ->
     assert "one/01" in trainer.table(found["folds"])
 
 
+@pytest.mark.parametrize("key", ["start", "teacher"])
+def test_weights_that_know_what_is_left_out_are_refused(config: Path, tmp_path: Path, key: str) -> None:
+    config.write_text(f'{key} = "other/best.pt"\n' + config.read_text())
+    with pytest.raises(ConfigError, match="left out"):
+        trainer.cross_validate(config, tmp_path / "out")
+
+
 def test_leaving_out_needs_something_that_stays(config: Path, tmp_path: Path) -> None:
     config.write_text(CONFIG + SOURCE.format("one"))
     with pytest.raises(ConfigError, match="two sources"):
