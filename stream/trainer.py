@@ -45,8 +45,8 @@ def cross_validate(config: Path, out: Path, *, steps: int | None = None, say: Sa
     settings = read_settings(config)
     if steps is not None:
         settings = settings.model_copy(update={"steps": steps})
-    if settings.start or settings.teacher:
-        raise ConfigError(f"{config}: `start` and `teacher` have learned from the movie that is left out; remove them")
+    if settings.start or settings.teachers:
+        raise ConfigError(f"{config}: `start` and `teachers` have learned from the movie that is left out; remove them")
     movies = [source for source in settings.data if _sequence(source, out) is not None]
     if len(settings.data) < 2 or not movies:
         raise ConfigError(f"{config}: leaving one out needs two sources of data, one of them a movie")

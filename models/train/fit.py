@@ -18,8 +18,9 @@ from models.nets.cellnet import CellNet
 from models.spec import Head, NetSpec
 from models.train import batches
 from models.train.batches import Pool
-from models.train.losses import WEIGHTS, Batch, lesson, losses, total
+from models.train.losses import WEIGHTS, Batch, losses, total
 from models.train.settings import TrainSettings
+from models.train.teachers import Teachers
 from stream.errors import StoreError
 
 WARM_SHARE = 0.04
@@ -57,10 +58,8 @@ class Fit:
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.start is not None:
             self._net.load_state_dict(load_net(_earlier(settings.start, out)).state_dict())
-        self._teacher: CellNet | None = None
-        if settings.teacher is not None:
-            self._teacher = _teacher(_earlier(settings.teacher, out), settings.spec)
-            self._teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        places = [_earlier(path, out) for path in settings.teachers]
+        self._teachers = Teachers([(path, load_net(path)) for path in places], settings.spec, device)
         self._average = copy.deepcopy(self._net)
         self._best = copy.deepcopy(self._net)
         self._best_figures: dict[str, float] = {"total": float("inf")}
@@ -111,8 +110,8 @@ class Fit:
         said = self._said(self._net, there)
         found = self._losses(said, there)
         loss = total(found, self._weights)
-        if self._teacher is not None:
-            taught = self._losses(said, self._lesson(self._teacher, there))
+        if self._settings.teachers:
+            taught = self._losses(said, self._teachers.lesson(there, self._taught))
             loss = torch.lerp(loss, total(taught, self._weights), self._settings.taught)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -130,10 +129,9 @@ class Fit:
         return foreground.float(), maps.float()
 
     @torch.no_grad()
-    def _lesson(self, teacher: CellNet, batch: Batch) -> Batch:
-        """Return what the teacher says of the same pictures."""
+    def _taught(self, teacher: CellNet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with _logits(teacher):
-            return lesson(teacher.spec, *self._said(teacher, batch))
+            return self._said(teacher, batch)
 
     def _there(self, batch: Batch) -> Batch:
         return {name: value.to(self._device) for name, value in batch.items()}
@@ -216,15 +214,6 @@ def _earlier(path: Path, out: Path) -> Path:
     if not place.is_file():
         raise StoreError(f"{place}: these weights of an earlier run are not there; train them first, or name others")
     return place
-
-
-def _teacher(path: Path, spec: NetSpec) -> CellNet:
-    """Read a network that teaches one of ``spec``. Raises StoreError when it does not see the same pictures."""
-    net = load_net(path)
-    for name in ("kind", "object_px", "frames", "heads"):
-        if getattr(net.spec, name) != getattr(spec, name):
-            raise StoreError(f"{path} cannot teach {spec.name}: their {name} differ")
-    return net
 
 
 def save_net(net: CellNet, path: Path) -> None:

@@ -55,10 +55,11 @@ class TrainSettings(Settings):
     start: Path | None = None
     """``best.pt`` of an earlier run of the same shape, to go on from with new data or weights; relative to the folder
     that ``--out`` lies in."""
-    teacher: Path | None = None
-    """``best.pt`` of a network whose words are learned beside the truth, found as ``start`` is."""
+    teachers: tuple[Path, ...] = ()
+    """``best.pt`` of networks whose words are learned beside the truth, found as ``start`` is. What they say is
+    averaged; each sees the crops mirrored in another way."""
     taught: float = Field(default=0.5, ge=0, le=1)
-    """Share of the loss that compares with the teacher instead of the truth."""
+    """Share of the loss that compares with the teachers instead of the truth."""
     weights: dict[Head, float] = Field(default_factory=dict)
     """What the loss of a head counts, where it is not the default; 0 switches it off."""
     per_positive: bool = True

@@ -97,8 +97,9 @@ def _run(path: Path) -> tuple[TrainSettings, dict[str, Any]]:
 def _earlier(settings: TrainSettings) -> str:
     """Say which earlier runs this one builds upon."""
     said = f" The run went on from the weights of {settings.start.parent.name}." if settings.start else ""
-    if settings.teacher:
-        said += f" {settings.taught:.0%} of the loss compares with what {settings.teacher.parent.name} says."
+    if settings.teachers:
+        names = " and ".join(path.parent.name for path in settings.teachers)
+        said += f" {settings.taught:.0%} of the loss compares with what is said by {names}."
     return said
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from models.train.fit import Fit, load_net  # noqa: E402
 from models.train.losses import lesson, losses, total  # noqa: E402
 from models.train.movie import Cohort, Movie  # noqa: E402
 from models.train.settings import Source, TrainSettings  # noqa: E402
+from models.train.teachers import Teachers  # noqa: E402
 from stream.errors import StoreError  # noqa: E402
 
 
@@ -100,7 +102,7 @@ def test_every_head_can_be_switched_off(tmp_path: Path, off: Head) -> None:
 
 def _taught(place: Path, taught: float, blind: bool) -> dict[str, torch.Tensor]:
     """Return what is learnt from the teacher in ``place``, from a movie with or without its labels."""
-    settings = _settings(seed=1, teacher=place / "teacher" / "best.pt", taught=taught, validate_every=2, steps=2)
+    settings = _settings(seed=1, teachers=(place / "teacher" / "best.pt",), taught=taught, validate_every=2, steps=2)
     movie = _movie()
     if blind:
         none = [np.zeros_like(label) for label in movie.labels]
@@ -116,6 +118,35 @@ def test_a_teacher_stands_for_the_truth(tmp_path: Path) -> None:
         assert same == all(torch.allclose(seen[name], blind[name]) for name in seen)
 
 
+class _Pointer(torch.nn.Module):
+    """Says of every pixel how bright it is, and that its centre is as far below and to the right of it as it is bright."""
+
+    def __init__(self, spec: NetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        shown = frames[:, 1:]
+        half = shown[:, :, ::2, ::2]
+        return shown, torch.cat([half * (10 if name.endswith(("_y", "_x")) else 1) for name in self.spec.channels], 1)
+
+
+def test_teachers_see_mirrored_crops_and_what_they_say_is_mirrored_back_and_averaged() -> None:
+    spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
+    frames = torch.rand(2, 2, 32, 32).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def told_by(count: int) -> dict[str, torch.Tensor]:
+        nets: list[tuple[Path, Any]] = [(Path("best.pt"), _Pointer(spec))] * count
+        return Teachers(nets, spec, "cpu").lesson({"frames": frames}, lambda net, batch: net(batch["frames"]))  # type: ignore[arg-type]
+
+    told = told_by(4)
+    assert torch.allclose(told["foreground"], torch.sigmoid(frames[:, 1]))
+    assert torch.allclose(told["seed"], torch.sigmoid(frames[:, 1, ::2, ::2]))
+    # each axis is mirrored for two of four: what points down for two points up for the others
+    assert float(told["own"].abs().max()) < 1e-4
+    assert torch.allclose(told_by(1)["own"][:, 0], 10 * frames[:, 1, ::2, ::2])
+
+
 def test_what_a_network_says_itself_teaches_it_nothing() -> None:
     spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
     foreground = 40 * torch.round(torch.rand(1, 1, 32, 32)) - 20
@@ -127,7 +158,7 @@ def test_what_a_network_says_itself_teaches_it_nothing() -> None:
 def test_a_teacher_that_sees_other_pictures_is_refused(tmp_path: Path) -> None:
     _fit(_settings(steps=1, validate_every=1), tmp_path / "teacher").run()
     with pytest.raises(StoreError, match="cannot teach"):
-        _fit(_settings(kind="phase", teacher="teacher/best.pt"), tmp_path / "out")
+        _fit(_settings(kind="phase", teachers=("teacher/best.pt",)), tmp_path / "out")
 
 
 def test_one_frame_is_enough_for_a_network_that_ignores_the_other(tmp_path: Path) -> None:

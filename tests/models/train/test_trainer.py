@@ -70,9 +70,9 @@ def test_each_movie_is_left_out_once_and_judged(config: Path, tmp_path: Path) ->
     assert "one/01" in trainer.table(found["folds"])
 
 
-@pytest.mark.parametrize("key", ["start", "teacher"])
-def test_weights_that_know_what_is_left_out_are_refused(config: Path, tmp_path: Path, key: str) -> None:
-    config.write_text(f'{key} = "other/best.pt"\n' + config.read_text())
+@pytest.mark.parametrize("line", ['start = "other/best.pt"', 'teachers = ["other/best.pt"]'])
+def test_weights_that_know_what_is_left_out_are_refused(config: Path, tmp_path: Path, line: str) -> None:
+    config.write_text(f"{line}\n{config.read_text()}")
     with pytest.raises(ConfigError, match="left out"):
         trainer.cross_validate(config, tmp_path / "out")
 
