@@ -42,11 +42,9 @@ def cross_validate(config: Path, out: Path, *, steps: int | None = None, say: Sa
     dict
         ``folds``: a row for each movie, with its figures.
     """
-    settings = read_settings(config)
+    settings = _from_nothing(config, "have learned from the movie that is left out")
     if steps is not None:
         settings = settings.model_copy(update={"steps": steps})
-    if settings.start or settings.teachers:
-        raise ConfigError(f"{config}: `start` and `teachers` have learned from the movie that is left out; remove them")
     movies = [source for source in settings.data if _sequence(source, out) is not None]
     if len(settings.data) < 2 or not movies:
         raise ConfigError(f"{config}: leaving one out needs two sources of data, one of them a movie")
@@ -69,7 +67,7 @@ def ablate(config: Path, out: Path, *, steps: int = 400, say: Say = print) -> di
     dict
         ``variants``: a row for each, with its figures; the first is the whole network.
     """
-    settings = read_settings(config).model_copy(update={"steps": steps})
+    settings = _from_nothing(config, "have what is left out").model_copy(update={"steps": steps})
     first = settings.data[0]
     if _sequence(first, out) is None:
         raise ConfigError(f"{config}: the first [[data]] must be a movie to judge on")
@@ -89,6 +87,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     text = [" | ".join(head), " | ".join("---" for _ in head)]
     text += [" | ".join(_cell(row[name]) for name in head) for row in rows]
     return "\n".join(f"| {line} |" for line in text)
+
+
+def _from_nothing(config: Path, otherwise: str) -> TrainSettings:
+    """Read a run that builds upon no earlier one. Raises ConfigError."""
+    settings = read_settings(config)
+    if settings.start or settings.teachers:
+        raise ConfigError(f"{config}: `start` and `teachers` {otherwise}; remove them, or name the run they come from")
+    return settings
 
 
 def _variants(settings: TrainSettings) -> Iterator[tuple[str, Mapping[str, Any]]]:

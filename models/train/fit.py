@@ -57,7 +57,7 @@ class Fit:
         self._weights = {**WEIGHTS, **settings.weights}
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.start is not None:
-            self._net.load_state_dict(load_net(_earlier(settings.start, out)).state_dict())
+            self._net.load_state_dict(_alike(_earlier(settings.start, out), settings.spec).state_dict())
         places = [_earlier(path, out) for path in settings.teachers]
         self._teachers = Teachers([(path, load_net(path)) for path in places], settings.spec, device)
         self._average = copy.deepcopy(self._net)
@@ -214,6 +214,15 @@ def _earlier(path: Path, out: Path) -> Path:
     if not place.is_file():
         raise StoreError(f"{place}: these weights of an earlier run are not there; train them first, or name others")
     return place
+
+
+def _alike(path: Path, spec: NetSpec) -> CellNet:
+    """Read a network of the same shape. Raises StoreError when it has another."""
+    net = load_net(path)
+    for name in ("widths", "stride", "heads", "frames"):
+        if getattr(net.spec, name) != getattr(spec, name):
+            raise StoreError(f"{path}: {spec.name} cannot go on from these weights, its {name} differ")
+    return net
 
 
 def save_net(net: CellNet, path: Path) -> None:

@@ -161,6 +161,12 @@ def test_a_teacher_that_sees_other_pictures_is_refused(tmp_path: Path) -> None:
         _fit(_settings(kind="phase", teachers=("teacher/best.pt",)), tmp_path / "out")
 
 
+def test_weights_of_another_shape_are_no_start(tmp_path: Path) -> None:
+    _fit(_settings(steps=1, validate_every=1), tmp_path / "first").run()
+    with pytest.raises(StoreError, match="its heads differ"):
+        _fit(_settings(heads=("foreground", "seed", "own"), start="first/best.pt"), tmp_path / "out")
+
+
 def test_one_frame_is_enough_for_a_network_that_ignores_the_other(tmp_path: Path) -> None:
     net = _fit(_settings(steps=1, validate_every=1, input_frames=1), tmp_path).run().net.eval()
     frames = torch.rand(1, 2, 32, 32)

@@ -73,8 +73,9 @@ def test_each_movie_is_left_out_once_and_judged(config: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("line", ['start = "other/best.pt"', 'teachers = ["other/best.pt"]'])
 def test_weights_that_know_what_is_left_out_are_refused(config: Path, tmp_path: Path, line: str) -> None:
     config.write_text(f"{line}\n{config.read_text()}")
-    with pytest.raises(ConfigError, match="left out"):
-        trainer.cross_validate(config, tmp_path / "out")
+    for judge in (trainer.cross_validate, trainer.ablate):
+        with pytest.raises(ConfigError, match="left out"):
+            judge(config, tmp_path / "out")
 
 
 def test_leaving_out_needs_something_that_stays(config: Path, tmp_path: Path) -> None:
