@@ -107,12 +107,8 @@ class Fit:
             group["lr"] = rate
         self._net.train()
         there = self._there(batch)
-        said = self._said(self._net, there)
-        found = self._losses(said, there)
+        found = self._losses(self._said(self._net, there), there)
         loss = total(found, self._weights)
-        if self._settings.teachers:
-            taught = self._losses(said, self._teachers.lesson(there, self._taught))
-            loss = torch.lerp(loss, total(taught, self._weights), self._settings.taught)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
@@ -120,8 +116,14 @@ class Fit:
         self._follow()
         return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
 
-    def _losses(self, said: tuple[torch.Tensor, torch.Tensor], wanted: Batch) -> dict[Head, torch.Tensor]:
-        return losses(self._settings.spec, *said, wanted, self._settings.per_positive)
+    def _losses(self, said: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> dict[Head, torch.Tensor]:
+        """Compare what was said of a batch with the truth, and as far as there are teachers with what they say."""
+        spec, per_positive, taught = self._settings.spec, self._settings.per_positive, self._settings.taught
+        found = losses(spec, *said, batch, per_positive)
+        if not self._settings.teachers:
+            return found
+        told = losses(spec, *said, self._teachers.lesson(batch, self._taught), per_positive)
+        return {head: torch.lerp(value, told[head], taught) for head, value in found.items()}
 
     def _said(self, net: CellNet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(self._device, dtype=torch.bfloat16):
