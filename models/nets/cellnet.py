@@ -97,4 +97,4 @@ class CellNet(nn.Module):
         """
         plane = maps.flatten(2)
         plane = plane * (1 - self.chance) + torch.sigmoid(plane) * self.chance
-        return plane.unflatten(2, maps.shape[2:])
+        return plane.reshape(maps.shape)

@@ -37,7 +37,7 @@ class Teachers:
         self._nets = [net.to(device, memory_format=torch.channels_last) for _, net in nets]  # type: ignore[call-overload]
 
     def lesson(self, batch: Batch, said: Said) -> Batch:
-        """Return what they say of a batch, on average, as what should be said; see :func:`models.train.losses.lesson`."""
+        """Return what they say of a batch, on average, as :func:`models.train.losses.lesson` does for one of them."""
         told = [self._mirrored(net, batch, said, MIRRORS[i % len(MIRRORS)]) for i, net in enumerate(self._nets)]
         foreground, maps = (torch.stack(outputs).mean(0) for outputs in zip(*told, strict=True))
         return lesson(self._spec, foreground, maps)

@@ -119,7 +119,7 @@ def test_a_teacher_stands_for_the_truth(tmp_path: Path) -> None:
 
 
 class _Pointer(torch.nn.Module):
-    """Says of every pixel how bright it is, and that its centre is as far below and to the right of it as it is bright."""
+    """Says of every pixel how bright it is, and that its centre is as far below and to the right of it."""
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
