@@ -25,6 +25,8 @@ from stream.errors import ConfigError, CytoloopError, RuntimeUnavailable
 Floats = NDArray[np.float32]
 SIZES = (512, 1024, 2048)
 REFERENCE = "onnxruntime"
+REST_S = 0.02
+"""Before each run: threads of the runtime before spin on for some ms, and would be timed with this one."""
 LEAST_RUNS = 3
 SKIMAGE_PX = 1024
 """The size at which the usual post-processing is timed too."""
@@ -133,6 +135,7 @@ def _take_turns(timed: Sequence[_Timed], inputs: list[Floats], cells: Callable[.
         if turn >= min(LEAST_RUNS, plan.runs) and time.perf_counter() > end:
             break
         for one in timed:
+            time.sleep(REST_S)
             begin = time.perf_counter()
             outputs = one.session.run(*inputs)
             between = time.perf_counter()
