@@ -17,8 +17,10 @@ from models import zoo
 from models.normalise import Running
 from models.segment.decode import Decoded, DecodeSettings
 from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX, fitted, prepare
+from models.segment.growth import Growth
 from models.segment.measure import means
 from models.segment.past import Past, Pixels
+from models.segment.sessions import Wanted, open_ahead
 from models.segment.sight import Network, Retina, Sight, zoom_for
 from stream.cells import Floats, Ints, Segmentation, make_cells
 from stream.config import Settings, parse
@@ -27,7 +29,7 @@ from stream.frame import Frame
 from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)
-SCHEMA = 1
+SCHEMA = 2
 MOST_MISSED = 1
 """Frames that may be missing before the earlier one is not shown: pairs in training are at most two frames apart, and
 an older frame makes outlines worse."""
@@ -44,7 +46,8 @@ class NetworkOptions(Settings):
     """What runs it; see ``cytoloop models list``."""
     precision: str = "auto"
     diameter_px: float | None = Field(default=None, ge=LEAST_DIAMETER_PX)
-    """Typical diameter of a cell at the first frame's binning; None: measured where cells first show."""
+    """Typical diameter of a cell at the first frame's binning, which is kept; None: measured where cells show, and
+    followed as they grow or shrink."""
     look: Literal["raw", "denoised"] = "raw"
     """Which pixels the network is shown; ``denoised`` pays below some 20 photons at the peak, with ``[chain] denoise =
     "network"``. Cells are measured on raw pixels either way."""
@@ -70,6 +73,7 @@ class NetworkSegmenter:
         self._past: Past | None = None
         self._diameter_px = self._options.diameter_px
         self._binning: int | None = None
+        self._growth = Growth()
         self._cells = self._seen = self._tries = 0
 
     @property
@@ -91,26 +95,29 @@ class NetworkSegmenter:
         self._rescale(frame)
         if self._is_time_to_choose():
             self._choose(frame, levels)
+        self._follow(frame)
         self._past = Past.of(frame, levels)
         if self._diameter_px is None:
             return _nothing(moment)
         moved_px = past.moved_px(frame) if past is not None and moment.missed <= MOST_MISSED else None
         found = self._see(frame.pixels, levels, past, moved_px)
         self._cells = max(self._cells, found.count)
+        self._look_ahead(found, frame)
         before_px = _before(found, past, moved_px)
         return Segmentation(found.labels, _cells(found, before_px, moment))
 
     def reset(self, reason: str) -> None:
         """Forget the past and what was chosen."""
         self._past, self._binning = None, None
-        self._diameter_px = self._options.diameter_px
+        self._diameter_px, self._growth = self._options.diameter_px, Growth()
         self._cells = self._seen = self._tries = 0
 
     def save(self) -> bytes:
         """Return what was chosen and the last frame as msgpack."""
         past = self._past.packed() if self._past else None
         chosen = (self._diameter_px, self._binning, self._cells, self._seen, self._tries)
-        return bytes(msgpack.packb({"schema": SCHEMA, "chosen": chosen, "past": past}))
+        growth = self._growth.packed()
+        return bytes(msgpack.packb({"schema": SCHEMA, "chosen": chosen, "growth": growth, "past": past}))
 
     def load(self, state: bytes) -> None:
         """Take up what :meth:`save` returned. Raises StageError."""
@@ -119,11 +126,12 @@ class NetworkSegmenter:
             if data["schema"] != SCHEMA:
                 raise StageError(f"a saved network segmenter of schema {data['schema']}; reset it instead")
             diameter_px, binning, cells, seen, tries = data["chosen"]
+            growth = Growth(*data["growth"])
             past = Past.unpacked(data["past"]) if data["past"] else None
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise StageError(f"not a saved state of a network segmenter: {error}") from error
         self._diameter_px, self._binning, self._past = diameter_px, binning, past
-        self._cells, self._seen, self._tries = cells, seen, tries
+        self._cells, self._seen, self._tries, self._growth = cells, seen, tries, growth
 
     def _shown(self, moment: Moment) -> Frame:
         """Return the frame with the pixels that the network is to see, in counts of the camera's type."""
@@ -146,8 +154,25 @@ class NetworkSegmenter:
         dark_too = self._network.spec.kind == "phase"
         diameter_px, cells = fitted(frame.pixels, self._network, levels, dark_too)
         if diameter_px is not None and cells >= self._cells:
-            self._diameter_px, self._cells = diameter_px, cells
+            self._diameter_px, self._cells, self._growth = diameter_px, cells, Growth()
             LOG.info("%s: %s looks for cells of %.1f px", frame.field, self._network.spec.name, diameter_px)
+
+    def _follow(self, frame: Frame) -> None:
+        """Change the diameter where that is due."""
+        change = self._growth.due()
+        if change != 1.0 and self._diameter_px is not None:
+            self._diameter_px = max(self._diameter_px * change, LEAST_DIAMETER_PX)
+            LOG.info("%s: %s looks for cells of %.1f px now", frame.field, self._network.spec.name, self._diameter_px)
+
+    def _look_ahead(self, found: Decoded, frame: Frame) -> None:
+        """See how the cells grow; open the network for the size to come while frames go on."""
+        if self._options.diameter_px or self._diameter_px is None:
+            return
+        if self._growth.see(found.area_px, self._diameter_px):
+            next_px = max(self._diameter_px * float(np.exp(self._growth.step)), LEAST_DIAMETER_PX)
+            shape = (frame.pixels.shape[0], frame.pixels.shape[1])
+            sight = Sight.of(shape, zoom_for(shape, next_px, self._network.spec.object_px))
+            open_ahead(Wanted(self._network.model, self._network.runtime, self._network.precision, sight.padded))
 
     def _rescale(self, frame: Frame) -> None:
         """Bring the diameter to the pixels of another binning."""

@@ -5,14 +5,17 @@ A throw-away chain of the warm-up opens what the live one uses, so what was open
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.runtime import Session, open_session
+from stream.errors import CytoloopError
 
-KEPT = 8
+LOG = logging.getLogger(__name__)
+KEPT = 4
 """Networks that stay open in a process; one more closes the one whose last use is longest ago."""
 
 
@@ -59,6 +62,18 @@ def ready(wanted: Wanted) -> Ready:
         while len(_READY) > KEPT:
             _READY.popitem(last=False)
         return found
+
+
+def open_ahead(wanted: Wanted) -> None:
+    """Begin to open a network that will be wanted soon, in a thread of its own; :func:`ready` waits for it."""
+    threading.Thread(target=_opened, args=(wanted,), name="open-network", daemon=True).start()
+
+
+def _opened(wanted: Wanted) -> None:
+    try:
+        ready(wanted)
+    except CytoloopError as error:  # who wants it is told the same when it is
+        LOG.warning("%s: cannot be opened for %d × %d px: %s", wanted.model.name, *wanted.shape, error)
 
 
 def forget() -> None:

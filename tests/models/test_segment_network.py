@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from segment_scene import discs, grid
 from models import zoo
 from models.segment import sight
 from models.segment.auto import AutoSegmenter
+from models.segment.growth import STEP
 from models.segment.network import NetworkSegmenter
 from stream.analyse.chain import Chain
 from stream.cells import STATES, Segmentation
@@ -114,6 +117,49 @@ def test_a_saved_state_changes_nothing(model: Path) -> None:
         assert (one.labels == two.labels).all()
         assert one.cells.prev_centre_px.tobytes() == two.cells.prev_centre_px.tobytes()
     assert resumed.save() == whole.save()
+
+
+def _shrinking(model: Path, **options: object) -> Iterator[tuple[NetworkSegmenter, NDArray[np.uint16]]]:
+    """Yield a segmenter and the next picture of cells that shrink by a seventh, and stay so."""
+    segmenter = NetworkSegmenter({"model": str(model), **options})
+    centres = grid((200, 200), 34)
+    for k in range(56):
+        yield segmenter, spots((200, 200), centres, 24.0 * float(np.exp(-0.005 * np.clip(k - 8, 0, 30))))
+
+
+def test_the_size_that_is_looked_for_follows_the_cells(model: Path) -> None:
+    told: list[float] = []
+    drawn: list[float] = []
+    for number, (segmenter, picture) in enumerate(_shrinking(model)):
+        cells = step(segmenter, picture, number).cells
+        assert len(cells) == 25
+        assert segmenter._diameter_px is not None
+        told.append(segmenter._diameter_px)
+        drawn.append(float(np.sqrt(np.median(cells.area_px))))
+    assert told[11] == told[0], "nothing changes while they stay as they are"
+    assert told[-1] / told[0] == pytest.approx(drawn[-1] / drawn[0], rel=STEP)
+    assert told[-1] / told[0] < 0.92
+    assert {round(float(np.log(b / a)), 3) for a, b in pairwise(told) if a != b} == {-STEP}
+
+
+def test_a_given_size_stays(model: Path) -> None:
+    for number, (segmenter, picture) in enumerate(_shrinking(model, diameter_px=24.0)):
+        step(segmenter, picture, number)
+    assert segmenter._diameter_px == 24.0
+
+
+def test_a_state_saved_before_a_change_of_size_changes_nothing(model: Path) -> None:
+    resumed = NetworkSegmenter({"model": str(model)})
+    changed = 0
+    for number, (whole, picture) in enumerate(_shrinking(model)):
+        state = whole.save()
+        before = whole._diameter_px
+        found = step(whole, picture, number)
+        resumed.load(state)
+        assert (step(resumed, picture, number).labels == found.labels).all()
+        assert resumed.save() == whole.save()
+        changed += before is not None and before != whole._diameter_px
+    assert changed > 1
 
 
 @pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"\x81\xa6schema\x07"])
