@@ -19,7 +19,7 @@ STEP = 0.03
 """The diameter changes by this at a time (a natural logarithm)."""
 FARTHEST = 0.6
 """It never goes further from what was chosen: cells of half the size are another thing, or not in focus."""
-AHEAD = 4
+AHEAD = 2
 """Frames from the decision to the change: time to open the network for a picture of another size."""
 
 
