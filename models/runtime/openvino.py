@@ -16,7 +16,7 @@ from models.runtime.shared import fingerprint, shared
 from stream.errors import RuntimeUnavailable
 
 NAME = "openvino"
-_HINTS = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}
+_HINTS = {"bf16": "bf16", "fp32": "f32"}
 
 
 def unavailable() -> str:
@@ -25,9 +25,12 @@ def unavailable() -> str:
 
 
 def precisions() -> tuple[str, ...]:
-    """Return what this CPU computes in, the preferred one first: bf16 where it is native, else fp32."""
+    """Return what this CPU computes in, the preferred one first: bf16 where it is native, else fp32.
+
+    Not fp16, where it is native: OpenVINO rounds the frames themselves to it, and counts above 32768 by 32.
+    """
     told = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return tuple(name for name, word in (("bf16", "BF16"), ("fp32", "FP32"), ("fp16", "FP16")) if word in told)
+    return tuple(name for name in _HINTS if name.upper() in told)
 
 
 def open_openvino(model: Path, shapes: Shapes, precision: str, threads: int = 0) -> Session:

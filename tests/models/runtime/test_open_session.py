@@ -63,6 +63,11 @@ def test_torch_on_a_gpu_computes_what_the_reference_does(network: Path, precisio
         compare(session.run(*given), reference(network, given), session)
 
 
+def test_half_precision_on_a_cpu_is_refused(network: Path) -> None:
+    with pytest.raises(RuntimeUnavailable, match="no fp16 on this CPU; it has .*fp32"):
+        open_session(network, SHAPES, runtime="openvino", precision="fp16", **ONE)
+
+
 @no_gpu
 def test_on_a_cpu_the_first_choice_is_openvino_in_its_fastest_precision(
     network: Path, caplog: pytest.LogCaptureFixture
