@@ -64,7 +64,7 @@ def test_torch_on_a_gpu_computes_what_the_reference_does(network: Path, precisio
 
 
 def test_half_precision_on_a_cpu_is_refused(network: Path) -> None:
-    with pytest.raises(RuntimeUnavailable, match="no fp16 on this CPU; it has .*fp32"):
+    with pytest.raises(RuntimeUnavailable, match=r"no fp16 on this CPU; it has .*fp32"):
         open_session(network, SHAPES, runtime="openvino", precision="fp16", **ONE)
 
 
