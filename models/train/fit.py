@@ -57,7 +57,7 @@ class Fit:
         self._weights = {**WEIGHTS, **settings.weights}
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if settings.start is not None:
-            self._net.load_state_dict(_alike(_earlier(settings.start, out), settings.spec).state_dict())
+            self._net.load_state_dict(_grown(_earlier(settings.start, out), self._net))
         places = [_earlier(path, out) for path in settings.teachers]
         self._teachers = Teachers([(path, load_net(path)) for path in places], settings.spec, device)
         self._average = copy.deepcopy(self._net)
@@ -218,13 +218,28 @@ def _earlier(path: Path, out: Path) -> Path:
     return place
 
 
-def _alike(path: Path, spec: NetSpec) -> CellNet:
-    """Read a network of the same shape. Raises StoreError when it has another."""
-    net = load_net(path)
-    for name in ("widths", "stride", "heads", "frames"):
-        if getattr(net.spec, name) != getattr(spec, name):
+@torch.no_grad()
+def _grown(path: Path, net: CellNet) -> dict[str, torch.Tensor]:
+    """Return weights for ``net`` with which it says what a network says that is as wide or narrower.
+
+    What it has more starts at random and counts for nothing yet in what was there before (Net2WiderNet, Chen et al.
+    2016, with new filters instead of copied ones). Raises StoreError when the networks differ in more than widths, or
+    ``net`` is narrower.
+    """
+    earlier, spec = load_net(path), net.spec
+    for name in ("stride", "heads", "frames"):
+        if getattr(earlier.spec, name) != getattr(spec, name):
             raise StoreError(f"{path}: {spec.name} cannot go on from these weights, its {name} differ")
-    return net
+    old = earlier.spec.widths
+    if len(old) != len(spec.widths) or any(new < was for was, new in zip(old, spec.widths, strict=True)):
+        raise StoreError(f"{path}: {spec.name} cannot go on from these weights, {spec.widths} is no wider than {old}")
+    grown = {name: value.clone() for name, value in net.state_dict().items()}
+    for name, value in earlier.state_dict().items():
+        mine = grown[name]
+        if value.ndim == 4:
+            mine[: len(value), value.shape[1] :] = 0
+        mine[tuple(slice(side) for side in value.shape)] = value
+    return grown
 
 
 def save_net(net: CellNet, path: Path) -> None:

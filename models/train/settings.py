@@ -53,8 +53,8 @@ class TrainSettings(Settings):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     start: Path | None = None
-    """``best.pt`` of an earlier run of the same shape, to go on from with new data or weights; relative to the folder
-    that ``--out`` lies in."""
+    """``best.pt`` of an earlier run of the same shape or a narrower one, to go on from; relative to the folder that
+    ``--out`` lies in."""
     teachers: tuple[Path, ...] = ()
     """``best.pt`` of networks whose words are learned beside the truth, found as ``start`` is. What they say is
     averaged; each sees the crops mirrored in another way."""

@@ -167,6 +167,29 @@ def test_weights_of_another_shape_are_no_start(tmp_path: Path) -> None:
         _fit(_settings(heads=("foreground", "seed", "own"), start="first/best.pt"), tmp_path / "out")
 
 
+def test_a_wider_network_goes_on_with_what_the_narrower_one_says(tmp_path: Path) -> None:
+    plain = _fit(_settings(steps=1, validate_every=1), tmp_path / "first").run().net.eval()
+    wide = _fit(_settings(steps=1, widths=(16, 24), start="first/best.pt"), tmp_path / "out")._net.eval()
+    seen = torch.rand(2, 2, 64, 64), torch.zeros(2, 2), torch.ones(2, 2)
+    for mine, earlier in zip(wide(*seen), plain(*seen), strict=True):
+        torch.testing.assert_close(mine, earlier, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_wider_network_has_more_learns(tmp_path: Path) -> None:
+    _fit(_settings(steps=1, validate_every=1), tmp_path / "first").run()
+    fit = _fit(_settings(steps=3, widths=(16, 24), start="first/best.pt"), tmp_path / "out")
+    before = fit._net.maps.weight.detach()[:, 8:].clone()
+    fit.run()
+    assert not before.any()
+    assert fit._net.maps.weight.detach()[:, 8:].abs().amax(dim=(0, 2, 3)).min() > 0
+
+
+def test_a_narrower_network_cannot_go_on(tmp_path: Path) -> None:
+    _fit(_settings(steps=1, validate_every=1), tmp_path / "first").run()
+    with pytest.raises(StoreError, match="no wider than"):
+        _fit(_settings(widths=(8, 8), start="first/best.pt"), tmp_path / "out")
+
+
 def test_one_frame_is_enough_for_a_network_that_ignores_the_other(tmp_path: Path) -> None:
     net = _fit(_settings(steps=1, validate_every=1, input_frames=1), tmp_path).run().net.eval()
     frames = torch.rand(1, 2, 32, 32)
