@@ -18,6 +18,7 @@ from models.denoise.planes import planes
 from models.denoise.spec import PLANES, DenoiseSpec
 from models.nets.denoisenet import DenoiseNet, export
 from models.train.denoise_data import Split, pool, stabilised
+from models.train.precision import mixed
 from models.zoo.card import Data, Training
 from models.zoo.pack import pack
 
@@ -76,7 +77,7 @@ def _crop(frames: Floats, rng: np.random.Generator) -> Floats:
 def loss_of(net: DenoiseNet, shown: Batch) -> torch.Tensor:
     """Return the mean squared distance of the denoised half from the other half."""
     seen, known, newest, target = shown
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed("cpu")):
         excess = net(seen.contiguous(memory_format=torch.channels_last), known)
     return torch.mean((newest - excess.float() - target) ** 2)
 

@@ -15,18 +15,23 @@ import torch
 from torch import nn
 
 from models.nets.cellnet import CellNet
-from models.spec import Head, NetSpec
+from models.nets.restore import renormed
+from models.spec import Head
 from models.train import batches
 from models.train.batches import Pool
 from models.train.losses import WEIGHTS, Batch, losses, total
+from models.train.precision import mixed
 from models.train.settings import TrainSettings
 from models.train.teachers import Teachers
+from models.train.weights import EXPORTED, earlier, earlier_net, grown, save_net
 from stream.errors import StoreError
 
 WARM_SHARE = 0.04
 """Of the steps, in which the learning rate rises."""
 CHECKPOINT = "checkpoint.pt"
 LOG = "metrics.csv"
+RENORM_BATCHES = 8
+"""Crops that give norms their statistics, in batches."""
 Report = Callable[[int, int, dict[str, float]], None]
 """``report(step, steps, figures)``: called after every step."""
 
@@ -56,10 +61,11 @@ class Fit:
         self._settings, self._pool, self._out, self._device = settings, pool, out, device
         self._weights = {**WEIGHTS, **settings.weights}
         self._net = CellNet(settings.spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if settings.start is not None:
-            self._net.load_state_dict(_grown(_earlier(settings.start, out), self._net))
-        places = [_earlier(path, out) for path in settings.teachers]
-        self._teachers = Teachers([(path, load_net(path)) for path in places], settings.spec, device)
+        resumed = (out / CHECKPOINT).exists()
+        if settings.start is not None and not resumed:
+            self._begin_from(earlier(settings.start, out))
+        places = [earlier(path, out) for path in settings.teachers]
+        self._teachers = Teachers([(path, earlier_net(path)) for path in places], settings.spec, device)
         self._average = copy.deepcopy(self._net)
         self._best = copy.deepcopy(self._net)
         self._best_figures: dict[str, float] = {"total": float("inf")}
@@ -70,7 +76,7 @@ class Fit:
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self._optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
         out.mkdir(parents=True, exist_ok=True)
-        if (out / CHECKPOINT).exists():
+        if resumed:
             self._load(out / CHECKPOINT)
 
     def run(self, report: Report = lambda step, steps, figures: None) -> Fitted:
@@ -95,6 +101,14 @@ class Fit:
                 break
         save_net(self._best, self._out / "best.pt")
         return Fitted(self._best, self._best_step, self._best_figures, self._step, self._spent_s / 60)
+
+    def _begin_from(self, path: Path) -> None:
+        """Take up earlier weights; those of an ONNX file have no statistics, so the first crops give them some."""
+        self._net.load_state_dict(grown(path, self._net))
+        if path.suffix == EXPORTED:
+            rng = np.random.default_rng((self._settings.seed, RENORM_BATCHES))
+            drawn = (self._there(self._pool.batch(rng, self._settings.augment)) for _ in range(RENORM_BATCHES))
+            renormed(self._net, ((one["frames"], one["offset"], one["scale"]) for one in drawn))
 
     def _rate(self) -> float:
         done = max(self._step / self._settings.steps, self._spent_s / (self._settings.minutes * 60))
@@ -126,7 +140,7 @@ class Fit:
         return {head: torch.lerp(value, told[head], taught) for head, value in found.items()}
 
     def _said(self, net: CellNet, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.autocast(self._device, dtype=torch.bfloat16):
+        with torch.autocast(self._device, dtype=torch.bfloat16, enabled=mixed(self._device)):
             foreground, maps = net(batch["frames"], batch["offset"], batch["scale"])
         return foreground.float(), maps.float()
 
@@ -208,48 +222,3 @@ class _logits:
 
     def __exit__(self, *error: object) -> None:
         self._net.training = False
-
-
-def _earlier(path: Path, out: Path) -> Path:
-    """Return where the weights of an earlier run are. Raises StoreError when they are not there."""
-    place = path if path.is_absolute() else out.parent / path
-    if not place.is_file():
-        raise StoreError(f"{place}: these weights of an earlier run are not there; train them first, or name others")
-    return place
-
-
-@torch.no_grad()
-def _grown(path: Path, net: CellNet) -> dict[str, torch.Tensor]:
-    """Return weights for ``net`` with which it says what a network says that is as wide or narrower.
-
-    What it has more starts at random and counts for nothing yet in what was there before (Net2WiderNet, Chen et al.
-    2016, with new filters instead of copied ones). Raises StoreError when the networks differ in more than widths, or
-    ``net`` is narrower.
-    """
-    earlier, spec = load_net(path), net.spec
-    for name in ("stride", "heads", "frames"):
-        if getattr(earlier.spec, name) != getattr(spec, name):
-            raise StoreError(f"{path}: {spec.name} cannot go on from these weights, its {name} differ")
-    old = earlier.spec.widths
-    if len(old) != len(spec.widths) or any(new < was for was, new in zip(old, spec.widths, strict=True)):
-        raise StoreError(f"{path}: {spec.name} cannot go on from these weights, {spec.widths} is no wider than {old}")
-    grown = {name: value.clone() for name, value in net.state_dict().items()}
-    for name, value in earlier.state_dict().items():
-        mine = grown[name]
-        if value.ndim == 4:
-            mine[: len(value), value.shape[1] :] = 0
-        mine[tuple(slice(side) for side in value.shape)] = value
-    return grown
-
-
-def save_net(net: CellNet, path: Path) -> None:
-    """Write a network with its spec."""
-    torch.save({"spec": net.spec.to_json(), "net": net.state_dict()}, path)
-
-
-def load_net(path: Path) -> CellNet:
-    """Read what :func:`save_net` wrote; only tensors and text are accepted from the file."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = CellNet(NetSpec.from_json(state["spec"]))
-    net.load_state_dict(state["net"])
-    return net.eval()

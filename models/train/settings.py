@@ -53,11 +53,11 @@ class TrainSettings(Settings):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     start: Path | None = None
-    """``best.pt`` of an earlier run of the same shape or a narrower one, to go on from; relative to the folder that
-    ``--out`` lies in."""
+    """``best.pt`` or the ``.onnx`` of an earlier run of the same shape or a narrower one, to go on from; relative to
+    the folder that ``--out`` lies in. A shipped network is such a file, too."""
     teachers: tuple[Path, ...] = ()
-    """``best.pt`` of networks whose words are learned beside the truth, found as ``start`` is. What they say is
-    averaged; each sees the crops mirrored in another way."""
+    """``best.pt`` or ``.onnx`` of networks whose words are learned beside the truth, found as ``start`` is. What they
+    say is averaged; each sees the crops mirrored in another way."""
     taught: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss that compares with the teachers instead of the truth."""
     weights: dict[Head, float] = Field(default_factory=dict)

@@ -71,7 +71,7 @@ def pack(
 
 def read_checkpoint(path: Path) -> CellNet:
     """Return the network that training kept. Raises StageError for a file that is missing, torn or not ours."""
-    from models.train.fit import load_net
+    from models.train.weights import load_net
 
     try:
         return load_net(path)

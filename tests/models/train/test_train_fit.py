@@ -11,13 +11,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 
+from models.nets.export import export  # noqa: E402
 from models.spec import HEADS, Head, NetSpec  # noqa: E402
 from models.train.batches import Pool  # noqa: E402
-from models.train.fit import Fit, load_net  # noqa: E402
+from models.train.fit import Fit  # noqa: E402
 from models.train.losses import lesson, losses, total  # noqa: E402
 from models.train.movie import Cohort, Movie  # noqa: E402
 from models.train.settings import Source, TrainSettings  # noqa: E402
 from models.train.teachers import Teachers  # noqa: E402
+from models.train.weights import load_net  # noqa: E402
 from stream.errors import StoreError  # noqa: E402
 
 
@@ -173,6 +175,18 @@ def test_a_wider_network_goes_on_with_what_the_narrower_one_says(tmp_path: Path)
     seen = torch.rand(2, 2, 64, 64), torch.zeros(2, 2), torch.ones(2, 2)
     for mine, earlier in zip(wide(*seen), plain(*seen), strict=True):
         torch.testing.assert_close(mine, earlier, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter about itself
+def test_a_run_goes_on_from_an_exported_network(tmp_path: Path) -> None:
+    plain = _fit(_settings(steps=3), tmp_path / "first").run().net.eval()
+    export(plain, tmp_path / "first" / "tiny.onnx")
+    settings = _settings(start="first/tiny.onnx", teachers=("first/tiny.onnx",), learning_rate=1e-3, steps=2)
+    fit = _fit(settings, tmp_path / "out")
+    seen = torch.rand(2, 2, 64, 64), torch.zeros(2, 2), torch.ones(2, 2)
+    for mine, earlier in zip(fit._net.eval()(*seen), plain(*seen), strict=True):
+        torch.testing.assert_close(mine, earlier, rtol=1e-3, atol=1e-4)
+    assert fit.run().steps == 2
 
 
 def test_what_a_wider_network_has_more_learns(tmp_path: Path) -> None:
