@@ -10,8 +10,10 @@ from stream.score.reliability import Outcomes, draw
 
 SHOWN = ("SEG", "SEG_ST", "DET", "TRA", "CHOTA", "CT", "BC1")
 DIVISION_SHOWN = ("f1", "precision", "recall", "delay_frames", "retract_rate", "ece", "brier")
-COLUMNS = ("model", "sequence", "role", "photons", *SHOWN, "division_f1", "f1_asof_1", "F1", "ms_p50")
-ON_CARD = ("sequence", "role", "photons", *SHOWN, "division_f1", "f1_asof_1", "F1")
+UNSEEN = ("unseen_DET", "unseen_F1", "unseen_divisions")
+"""Of the fifth of the field that training never learned from; see :mod:`unseen`."""
+ON_CARD = ("sequence", "role", "photons", *SHOWN, "division_f1", "f1_asof_1", *UNSEEN, "F1")
+COLUMNS = ("model", *ON_CARD, "ms_p50")
 Row = Mapping[str, Any]
 
 
@@ -36,6 +38,8 @@ def in_lines(row: Row) -> str:
     early = " ".join(text(value) for value in division["f1_asof"].values())
     times = "  ".join(f"{name} {one['p50']:.1f}/{one['p99']:.1f}" for name, one in ms.items())
     rest = (f"division {shown}", f"division f1 as of 0-5: {early}", f"ms p50/p99: {times}")
+    if "unseen_DET" in row:
+        rest = (f"in the fifth that was not learnt from: {'  '.join(f'{n} {text(row[n])}' for n in UNSEEN)}", *rest)
     return "\n  ".join((first, f"{seen}  {scored['frames']} frames", *rest))
 
 

@@ -56,7 +56,7 @@ class CellNet(nn.Module):
         self.across = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(Block(a, a) for a in widths[:-1])
         self.foreground = nn.Conv2d(widths[0], spec.stride**2, 3, padding=1)
-        self.maps = nn.Conv2d(widths[0], max(len(spec.channels), 1), 3, padding=1)
+        self.maps = nn.Conv2d(widths[0], max(len(spec.channels), 1) * (spec.stride // 2) ** 2, 3, padding=1)
         unit = [OFFSET_UNIT_PX if _is_offset(name) else 1.0 for name in spec.channels or ("none",)]
         chance = [float(not _is_offset(name)) for name in spec.channels or ("none",)]
         self.unit: Tensor
@@ -75,9 +75,10 @@ class CellNet(nn.Module):
         for level in range(len(self.up) - 1, -1, -1):
             x = nn.functional.interpolate(self.across[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](x + skips[level])
-        foreground, maps = nn.functional.pixel_shuffle(self.foreground(x), self.spec.stride), self.maps(x) * self.unit
+        foreground, maps = nn.functional.pixel_shuffle(self.foreground(x), self.spec.stride), self.maps(x)
         if self.spec.stride > 2:
-            maps = nn.functional.interpolate(maps, scale_factor=self.spec.stride / 2, mode="nearest")
+            maps = nn.functional.pixel_shuffle(maps, self.spec.stride // 2)
+        maps = maps * self.unit
         if self.training:
             return foreground, maps
         return torch.sigmoid(foreground), self._squashed(maps)
