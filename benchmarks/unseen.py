@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from models.train.split import SHARE
 from stream.score.asof import told
 from stream.score.ctc import crop
-from stream.score.divisions import Division, Judge, divisions_of, pair
+from stream.score.divisions import Judge, divisions_of, pair
 from stream.score.overlap import Overlap, overlap
 from stream.score.truth import numbered_masks, read_mask, read_truth
 
@@ -49,10 +48,15 @@ def figures(res: Path, gt: Path) -> dict[str, Any]:
     true_ones = divisions_of(crop(truth.rows, min(overlaps), max(overlaps)))
     judge = Judge(overlaps, true_ones)
     lines = [json.loads(line) for line in (res / "events.jsonl").read_text("utf-8").splitlines()]
+    between_px = {
+        (line["frame"], line["parent_id"]): float(np.mean([x for _, x in line["daughters_yx_px"]]))
+        for line in lines
+        if line["kind"] == "division"
+    }
     events = [one for one in told(lines) if not one.retracted]
     hit = pair([judge.hits(one.division) for one in events]).values()
     wanted = {i for i, one in enumerate(true_ones) if np.mean(middle_px[one.frame][list(one.daughters)]) >= edge_px}
-    said = sum(_between_px(lines, one.division) >= edge_px for one in events)
+    said = sum(between_px[one.division.frame, one.division.mother] >= edge_px for one in events)
     return {
         "unseen_DET": 1 - cost / (MISSED * cells),
         "unseen_F1": 2 * len(wanted & set(hit)) / (len(wanted) + said) if wanted or said else None,
@@ -76,13 +80,3 @@ def _cost(one: Overlap, true: Labels, found: Labels) -> int:
     _, counts = np.unique(one.pair_found[mine], return_counts=True)
     false = np.setdiff1d(found, one.pair_found)
     return int(MISSED * (len(true) - mine.sum()) + MERGED * (counts - 1).sum() + FALSE * len(false))
-
-
-def _between_px(lines: Sequence[Mapping[str, Any]], one: Division) -> float:
-    """Return the column between the daughters of a found division."""
-    line = next(
-        line
-        for line in lines
-        if line["kind"] == "division" and (line["parent_id"], line["frame"]) == (one.mother, one.frame)
-    )
-    return float(np.mean([x for _, x in line["daughters_yx_px"]]))

@@ -73,6 +73,7 @@ def test_faulty_policies_lose_their_wish_and_nothing_else(begin: Begin) -> None:
     assert {"exception", "overrun", "busy"} <= told
     result = run.end()
     assert set(result["lost"]) <= {"analyse.deadline"}, "a slow machine may drop whole frames, nothing else is lost"
+    assert result["frames"] == result["decided"] + sum(result["lost"].values())
     assert result["commands"]["by_division"] >= 3
     assert result["commands"]["failed"] == result["commands"]["unanswered"] == 0
 
