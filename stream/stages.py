@@ -124,6 +124,9 @@ class Tracked:
     tracks: Tracks
     measured: object | None = None
     """What the tracker measured of the cells, for a divider that knows its kind and would measure the same again."""
+    divided: Mapping[int, float] = field(default_factory=dict)
+    """How probable the tracker held each division of this frame, by the mother's track id; empty where it does not
+    weigh them."""
 
 
 class Stateful(Protocol):

@@ -57,9 +57,9 @@ class Pending:
 class RuleDivider:
     """Emits, confirms and retracts the divisions of one field; a :class:`stream.stages.Divider`.
 
-    The first confidence is :func:`models.divide.evidence.likelihood` of the mother's past and the daughters. Every
-    frame in which two daughters are seen raises it, every frame in which they are not lowers it: much where one cell
-    covers both, little where a daughter is only out of sight.
+    The first confidence is the tracker's own, else :func:`models.divide.evidence.likelihood` of the mother's past and
+    the daughters. Every frame in which two daughters are seen raises it, every frame in which they are not lowers it:
+    much where one cell covers both, little where a daughter is only out of sight.
 
     Parameters
     ----------
@@ -149,6 +149,7 @@ class RuleDivider:
             cells = np.searchsorted(tracked.segmentation.cells.label, ids)
             if len(ids) < 2:
                 continue
+            likely = tracked.divided.get(mother)
             event = Event(
                 kind="division",
                 event_id=event_id(frame.field, frame.frame, "division", mother),
@@ -157,7 +158,7 @@ class RuleDivider:
                 field=frame.field,
                 frame=frame.frame,
                 emitted_frame=frame.frame,
-                confidence=_best_pair(mothers.take(np.array([k])), found, cells),
+                confidence=likely if likely is not None else _best_pair(mothers.take(np.array([k])), found, cells),
                 parent_id=mother,
                 daughter_ids=tuple(int(v) for v in ids),
                 parent_yx_px=_point(rows["yx_px"][k]),

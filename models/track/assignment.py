@@ -40,6 +40,10 @@ TRUST = 0.5
 """How much of a track's smoothed velocity its prediction uses: cells seldom keep their way."""
 SHARPEST_VOTE = 0.18
 """Votes are never believed to be surer than this, in diameters of the typical cell."""
+KNOWN = 4
+"""Frames in which a track must have been seen to be looked for inside another's cell though it was not seen last."""
+MATURE = 4
+"""Frames in which a daughter must have been seen to be a mother: what seems to divide sooner is a sister found late."""
 
 
 class TrackOptions(Settings):
@@ -60,11 +64,11 @@ class TrackOptions(Settings):
     apart: half a cell tells little, and the truth of the Cell Tracking Challenge leaves out a margin of 25 px."""
     divide_px: float = Field(default=25.0, ge=0)
     """The same for both daughters of a division: one that is half outside is seen by chance."""
-    split_threshold: float = Field(default=0.42, gt=0, lt=1)
+    split_threshold: float = Field(default=0.5, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.57, gt=0, lt=1)
     """The same where another track would go on in one of them, though both say that they come from the mother."""
-    stray_threshold: float = Field(default=0.47, gt=0, lt=1)
+    stray_threshold: float = Field(default=0.5, gt=0, lt=1)
     """The same where one of them began alone a frame ago."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
@@ -151,7 +155,8 @@ class AssignmentTracker:
         runs = _runs(linked, segmentation, frame.pixels, id_of_cell)
         self._memory = self._next(linked.expected, step, passed, settled, runs, segmented.moment.elapsed_s)
         table = tracks(settled, np.array(self._memory.drift_um), pace)
-        return Tracked(segmented.moment, segmentation, table, found.take(by_track(id_of_cell)))
+        likely = {int(rows["id"][split.row]): split.probability for split in divided}
+        return Tracked(segmented.moment, segmentation, table, found.take(by_track(id_of_cell)), likely)
 
     def _alive(self) -> tuple[Rows, Rows]:
         """Return the tracks that may go on, and those of the first frame that were seen at the edge alone."""
@@ -177,7 +182,7 @@ class AssignmentTracker:
         frame, segmentation, memory = segmented.moment.frame, segmented.segmentation, self._memory
         scale_um2, typical_um2 = frame.pixel_um**2, memory.typical_um2
         of = sizes(segmentation.cells, None if typical_um2 is None else typical_um2 / scale_um2)
-        expected, drift = _expect(rows, of, view, passed, scale_um2)
+        expected, drift = _expect(rows, of, view, frame.frame, scale_um2)
         shift, before = self._seen_before(view, drift)
         pace, phase = (pace_of(of.typical_px), 0) if before is None else (before.pace, phase_after(before, shift[0]))
         votes = self._votes(segmentation, view, drift, of.typical_px)
@@ -187,6 +192,7 @@ class AssignmentTracker:
         made = linking.links(expected, found, sigma, sigma_voted)
         if before is not None:
             made = linking.with_overlap(made, expected, found, runs, before, shift)
+        made = linking.with_centres(made, expected, rows["seen"] >= KNOWN, segmentation)
         cell_of = match(made.start, made.column, made.cost, len(found), linking.MISS)
         host_of = _hosts(rows, expected, made, cell_of)
         return Linked(found, expected, drift, made, cell_of, host_of, np.zeros(len(found), np.bool_), runs)
@@ -232,7 +238,8 @@ class AssignmentTracker:
         stray = strays(rows) & (linked.cell_of >= 0)
         least = Least(options.split_threshold, options.take_threshold, options.stray_threshold)
         weighed = weigh(mothers, found, made, linked.cell_of, stray, least)
-        weighed = weighed.take(within[weighed.one] & within[weighed.two])
+        newborn = (rows["parent"] != 0) & (rows["seen"] < MATURE)
+        weighed = weighed.take(within[weighed.one] & within[weighed.two] & ~newborn[weighed.row])
         divided = choose(weighed, mothers, found)
         ends, taken = np.zeros(len(rows), np.bool_), np.full(len(found), -1, np.int64)
         for split in divided:
@@ -286,10 +293,11 @@ def _followed(scatter: float, steps_px: Floats, typical_px: float) -> float:
     return scatter if len(away) < 5 else scatter + 0.2 * (middle(away) / typical_px - scatter)
 
 
-def _expect(rows: Rows, found: Sizes, view: View, passed: int, scale_um2: float) -> tuple[Expected, Floats]:
+def _expect(rows: Rows, found: Sizes, view: View, frame: int, scale_um2: float) -> tuple[Expected, Floats]:
     """Return where the tracks should be now, and the field's drift ``(y, x)`` px that is already part of it."""
     last = view.to_image_px(rows["position"])
-    expected = view.to_image_px(rows["position"] + TRUST * passed * rows["velocity"])
+    frames = np.where(rows["host"] > 0, 0, frame - rows["last"])  # a hidden one moves with its host
+    expected = view.to_image_px(rows["position"] + TRUST * frames[:, None] * rows["velocity"])
     fresh = (rows["missed"] == 0) & inside(last, view.shape, 0.0)
     drift = drift_px(expected[fresh], found.centre_px, found.typical_px)
     return Expected(

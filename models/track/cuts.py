@@ -24,6 +24,8 @@ LONG = 0.75
 """Newborn daughters are only cut apart in a cell less round than this: a round one is their mother again."""
 FULL = 0.7
 """The part of the tracks' summed area that the common cell must have: else one of them is gone, not hidden."""
+LEAST = 0.15
+"""The part of its track's area that each piece must have: a sliver would be its track's size from then on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,11 +90,14 @@ def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]
     shapes: list[Piece] = []
     of: list[tuple[int, int]] = []
     for one in made:
-        keep[one.cell] = False
         y0, x0, y1, x1 = (int(v) for v in cells.bbox_px[one.cell])
         box = given.labels[y0:y1, x0:x1].copy()
         centre = expected.expected_px[one.rows] - [y0, x0]
         _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), label + 1)
+        sizes_px = np.bincount(box[box > label] - label - 1, minlength=len(one.rows))
+        if (sizes_px < LEAST * expected.area_px[one.rows]).any():
+            continue
+        keep[one.cell] = False
         for row in one.rows:
             label += 1
             ys, xs = np.nonzero(box == label)

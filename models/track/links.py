@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from models.compiled import compiled
 from models.track.matching import near
 from models.track.measure import Bodies
 from models.track.runs import Runs, lookup_of, shared
+from stream.cells import Segmentation
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -106,6 +107,23 @@ def with_overlap(
     both = shared(made.start, made.column, row_of, least, now.pace, of[0], of[1], shift)
     cost = made.cost + _apart(made.row, made.column, both, expected.area_px, found.area_px)
     return Links(made.start, made.column, made.row, cost, both)
+
+
+def with_centres(made: Links, expected: Expected, known: NDArray[np.bool_], now: Segmentation) -> Links:
+    """Count a cell as covering the ``known`` tracks that were not seen last and whose expected centre lies in it.
+
+    Where the frame before shows a track, its overlap says so (:func:`with_overlap`).
+    """
+    unseen = np.nonzero((expected.label == 0) & known)[0]
+    if len(unseen) == 0:
+        return made
+    y, x = np.rint(expected.expected_px[unseen]).astype(np.int64).T
+    within = (y >= 0) & (x >= 0) & (y < now.labels.shape[0]) & (x < now.labels.shape[1])
+    label = np.zeros(len(expected.label), np.int32)
+    label[unseen[within]] = now.labels[y[within], x[within]]
+    inside = (label[made.row] > 0) & (label[made.row] == now.cells.label[made.column])
+    covered = np.where(inside, np.ceil(expected.area_px[made.row]), made.shared_px).astype(np.int64)
+    return replace(made, shared_px=covered)
 
 
 @compiled
