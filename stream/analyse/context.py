@@ -27,19 +27,22 @@ _FORGET = 256
 
 @dataclass(slots=True)
 class _Life:
-    """Of one track: its depth in the family, when it was first seen, and the last frame that held it."""
+    """Of one cell: its mother's track (0: none), its depth in the family, when it was first seen, and the last frame
+    that held it."""
 
+    parent_id: int
     generation: int
     first_s: float
     last: int
 
 
-_UNKNOWN = _Life(0, math.nan, 0)
+_UNKNOWN = _Life(0, 0, math.nan, 0)
 
 
 @dataclass(slots=True)
 class _Family:
-    """Of one field: its tracks, and the exposure so far."""
+    """Of one field: its cells by track, mothers before daughters, and the exposure so far. Tracks of one cell share a
+    life."""
 
     lives: dict[int, _Life] = field(default_factory=dict)
     frames: int = 0
@@ -53,12 +56,31 @@ class _Family:
             if life is None:
                 mother = self.lives.get(parent_id)
                 depth = 1 + mother.generation if mother else int(parent_id > 0)
-                self.lives[track_id] = _Life(depth, elapsed_s, self.frames)
+                self.lives[track_id] = _Life(parent_id, depth, elapsed_s, self.frames)
             else:
                 life.last = self.frames
+        for event in decision.events:
+            if event.kind == "division" and event.status == "retracted":
+                self._take_back(event)
         if self.frames % _FORGET == 0:
             self.lives = {key: one for key, one in self.lives.items() if self.frames - one.last < _FORGET}
         self.exposed_ms += decision.moment.frame.exposure_ms
+
+    def _take_back(self, event: Event) -> None:
+        """Let the first daughter go on as the mother; the others found families, as in :mod:`stream.ancestry`."""
+        mother = self.lives.get(event.parent_id)
+        for place, track_id in enumerate(event.daughter_ids):
+            life = self.lives.get(track_id)
+            if life is None:
+                continue
+            if place == 0 and mother is not None:
+                mother.last = max(mother.last, life.last)
+                self.lives = {one: mother if known is life else known for one, known in self.lives.items()}
+            else:
+                life.parent_id = life.generation = 0
+        for life in self.lives.values():  # whoever came from one of them since
+            if life.parent_id in self.lives:
+                life.generation = 1 + self.lives[life.parent_id].generation
 
 
 class Contexts:

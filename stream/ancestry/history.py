@@ -1,4 +1,4 @@
-"""What is kept of tracks that have ended: some sixty bytes each, and the last word on every event."""
+"""What is kept of tracks that have ended: some sixty bytes each, and the last word on what ended them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ ROW = np.dtype(
 )
 Rows = NDArray[Any]
 UNKNOWN_S = float("nan")
+KEPT: frozenset[Kind] = frozenset({"division", "death", "exit"})
+"""The kinds of events that a tree is made of; no other is kept: warnings of mitosis are many, and none is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class History:
     rows : (n,) ROW
         By ``track``, ascending and unique.
     words
-        The last word on each event.
+        The last word on each event; the tree reads those of the :data:`KEPT` kinds.
     events_decide
         Whether a word on a division overrules the parents in the rows: so it is while events are still being revised.
         False where the rows were written after the last word (``res_track.txt``).

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.ancestry.history import ROW, UNKNOWN_S, History, Rows, Word
+from stream.ancestry.history import KEPT, ROW, UNKNOWN_S, History, Rows, Word
 from stream.cells import Cells
 from stream.event import Event
 from stream.lineage import Tracks, TrackState
@@ -20,7 +20,7 @@ class Ancestry:
     """The history of one field, live.
 
     A step costs what the tracks of its frame cost, whatever happened before; the history grows by a row for each track
-    and a word for each event. Not thread-safe.
+    and a word for each division, death and exit. Not thread-safe.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ class Ancestry:
         self._rows[: self._n] = rows
         self._ids: Longs = np.ascontiguousarray(self._rows["track"])  # beside the rows: searched in every frame
         self._open: Longs = self._ids[: self._n][self._rows["state"][: self._n] == TrackState.ALIVE]
-        self._words: dict[str, Word] = {word.event_id: word for word in before.words} if before is not None else {}
+        words = before.words if before is not None else ()
+        self._words: dict[str, Word] = {word.event_id: word for word in words if word.kind in KEPT}
         self._first = before.first if before is not None else None
         self._frame = before.frame if before is not None else None
 
@@ -85,8 +86,10 @@ class Ancestry:
         self.said(events)
 
     def said(self, events: Iterable[Event]) -> None:
-        """Take up event revisions; an older one than is known changes nothing."""
+        """Take up event revisions; an older one than is known changes nothing, nor does a kind that is not kept."""
         for event in events:
+            if event.kind not in KEPT:
+                continue
             known = self._words.get(event.event_id)
             if known is None or known.revision <= event.revision:
                 self._words[event.event_id] = Word.of(event)

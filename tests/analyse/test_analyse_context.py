@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,12 +12,14 @@ import pytest
 from stream.analyse.chain import Decision
 from stream.analyse.commander import Commander
 from stream.analyse.context import Contexts
+from stream.ancestry import Ancestry, grow
 from stream.cells import STATES, Segmentation, make_cells
 from stream.command import Acquire, Command, Pause, Recentre, SetInterval
-from stream.event import TICK, Event, event_id
+from stream.event import TICK, Event, Status, event_id
 from stream.frame import Frame, Index
 from stream.lineage import Tracks
 from stream.stages import Moment, Wish
+from tests.cases import family
 
 
 def decision(number: int, ids: Sequence[int], parents: Sequence[int], states: Sequence[Sequence[float]]) -> Decision:
@@ -76,6 +79,101 @@ def test_a_long_night_of_families_keeps_depth_and_not_the_dead() -> None:
     assert contexts.of(division(1200, ()), last).generation == 1199
     (family,) = contexts._families.values()
     assert len(family.lives) < 600
+
+
+def shown(number: int, born_of: dict[int, int], *taken_back: tuple[int, tuple[int, ...]]) -> Decision:
+    """A frame with tracks and their parents, after which divisions are taken back."""
+    seen = decision(number, list(born_of), list(born_of.values()), [CALM] * len(born_of))
+    return replace(seen, events=tuple(said("retracted", *division) for division in taken_back))
+
+
+def said(status: Status, parent: int, daughters: tuple[int, ...]) -> Event:
+    return replace(division(parent, daughters), status=status)
+
+
+def stands(contexts: Contexts, after: Decision, *track_ids: int) -> list[tuple[int, float]]:
+    """Return depth and age of tracks."""
+    known = [contexts.of(division(one, ()), after) for one in track_ids]
+    return [(one.generation, one.age_s) for one in known]
+
+
+FIRST, SECOND = (1, (3, 4)), (3, (5, 6))
+GROWN = [
+    shown(0, {1: 0, 2: 0}),
+    shown(1, {2: 0, 3: 1, 4: 1}),
+    shown(2, {2: 0, 4: 1, 5: 3, 6: 3}),
+    shown(3, {2: 0, 4: 1, 5: 3, 6: 3}),
+]
+TAKEN_BACK = {
+    "none": ((), [(0, 6.0), (1, 5.0), (2, 4.0), (2, 4.0)]),
+    "the first: her daughters are one generation up": ((FIRST,), [(0, 6.0), (0, 5.0), (1, 4.0), (1, 4.0)]),
+    "the second": ((SECOND,), [(0, 6.0), (1, 5.0), (1, 5.0), (0, 4.0)]),
+    "both: one cell all the time": ((FIRST, SECOND), [(0, 6.0), (0, 5.0), (0, 6.0), (0, 4.0)]),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_BACK)
+def test_a_division_that_was_taken_back_counts_no_more(name: str) -> None:
+    taken, wanted = TAKEN_BACK[name]
+    for order in itertools.permutations(taken):
+        contexts = Contexts()
+        for seen in GROWN:
+            contexts.see(seen)
+        for number, one in enumerate(order, 4):
+            contexts.see(shown(number, {2: 0, 4: 1, 5: 3, 6: 3}, one))
+        last = shown(6, {2: 0, 4: 1, 5: 3, 6: 3})
+        contexts.see(last)
+        assert stands(contexts, last, 2, 4, 5, 6) == wanted
+
+
+def test_who_is_born_after_a_division_was_taken_back_counts_from_what_is_left() -> None:
+    contexts = Contexts()
+    for seen in (*GROWN[:2], shown(2, {2: 0, 3: 1, 4: 1}, FIRST)):
+        contexts.see(seen)
+    last = shown(3, {2: 0, 5: 3, 6: 3, 7: 4, 8: 4})
+    contexts.see(last)
+    assert stands(contexts, last, 3, 4, 5, 7) == [(0, 3.0), (0, 2.0), (1, 0.0), (1, 0.0)]
+
+
+@pytest.mark.parametrize("status", ["provisional", "confirmed"])
+def test_a_division_counts_while_it_is_not_taken_back(status: Status) -> None:
+    contexts, last = Contexts(), replace(GROWN[1], events=(said(status, *FIRST),))
+    contexts.see(GROWN[0])
+    contexts.see(last)
+    assert stands(contexts, last, 3, 4) == [(1, 0.0), (1, 0.0)]
+
+
+def test_of_a_mother_that_was_never_seen_all_daughters_are_founders() -> None:
+    contexts, last = Contexts(), shown(2, {3: 1, 4: 1}, FIRST, (8, (9, 10)), (11, ()))
+    contexts.see(GROWN[1])
+    assert stands(contexts, GROWN[1], 3, 4) == [(1, 0.0), (1, 0.0)]
+    contexts.see(last)
+    assert stands(contexts, last, 3, 4) == [(0, 1.0), (0, 1.0)]
+
+
+def test_a_mother_that_goes_on_is_not_forgotten() -> None:
+    contexts, last = Contexts(), shown(900, {3: 1})
+    for seen in (*GROWN[:2], shown(2, {3: 1, 4: 1}, FIRST), *(shown(number, {3: 1}) for number in range(3, 900)), last):
+        contexts.see(seen)
+    assert stands(contexts, last, 3) == [(0, 900.0)]
+    (kept,) = contexts._families.values()
+    assert set(kept.lives) == {1, 3}
+
+
+def test_depth_and_age_are_those_of_the_ancestry() -> None:
+    contexts, ancestry, compared = Contexts(), Ancestry(family.FIELD), 0
+    for one in family.movie():
+        after = Decision(Moment(one.frame, elapsed_s=one.elapsed_s), one.segmentation, one.tracks, one.events)
+        contexts.see(after)
+        ancestry.step(one.frame.frame, one.tracks, one.segmentation.cells, one.elapsed_s, one.events)
+        tree = grow(ancestry.history())
+        for track_id in one.segmentation.cells.label.tolist():
+            life = tree.lives[tree.cell_of[track_id]]
+            known = contexts.of(replace(division(track_id, ()), field=family.FIELD), after)
+            assert (known.generation, known.age_s) == (life.generation, life.age_s), (one.frame.frame, track_id)
+            compared += 1
+    assert compared > 80
+    assert any(event.status == "retracted" for event in family.said())
 
 
 def test_the_clock_tells_where_everybody_is() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stream.ancestry import ROW, Ancestry, History, Life, Tree, grow, told
+from stream.ancestry import ROW, Ancestry, History, Life, Tree, Word, grow, told
 from stream.cells import make_cells
+from stream.event import Event, event_id
 from stream.facts.lineage import fields, read_history, read_spots
 from stream.lineage import Tracks
 from tests.cases import family
@@ -186,6 +188,35 @@ def test_the_past_costs_a_row_for_each_track_and_a_history_is_a_copy() -> None:
     assert ROW.itemsize < 64
     ancestry.step(300, one_frame(300, 3001))
     assert len(history.rows) == 3000
+
+
+def warnings(number: int) -> list[Event]:
+    """Return warnings of mitosis for the sixteen cells."""
+    like = family.said()[0]
+    return [
+        replace(
+            like, kind="mitosis", event_id=event_id(FIELD, number, "mitosis", one), frame=number, parent_id=one,
+            daughter_ids=(),
+        )
+        for one in family.TRACKS
+    ]  # fmt: skip
+
+
+def test_warnings_of_mitosis_cost_nothing_and_change_nothing(tree: Tree) -> None:
+    ancestry = live()
+    words = ancestry.history().words
+    for number in range(500):
+        ancestry.said(warnings(number))
+    assert ancestry.history().words == words
+    assert told(grow(ancestry.history())) == told(tree)
+
+
+def test_warnings_of_before_are_not_taken_up_either(tree: Tree) -> None:
+    before = live().history()
+    many = tuple(Word.of(event) for number in range(500) for event in warnings(number))
+    again = Ancestry(FIELD, replace(before, words=(*before.words, *many)))
+    assert again.history().words == before.words
+    assert told(grow(again.history())) == told(tree)
 
 
 def test_places_are_as_measured(tmp_path: Path) -> None:
