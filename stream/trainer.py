@@ -16,13 +16,22 @@ from stream.evaluate import evaluate
 from stream.simulate import simulate
 
 Say = Callable[[str], None]
+RUNS = Path("training")
+"""Where runs go that are given no folder."""
 SHOWN = ("SEG", "SEG_ST", "DET", "TRA", "CHOTA", "CT")
 DECODED: tuple[Head, ...] = ("foreground",)
 """Heads without which there are no cells at all."""
 
 
-def train_one(config: Path, out: Path, *, steps: int | None = None, seed: int | None = None) -> dict[str, Any]:
+def train_one(
+    config: Path, out: Path | None = None, *, steps: int | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """Train as a file says; with the same ``out`` an interrupted run goes on from its last checkpoint.
+
+    Parameters
+    ----------
+    out
+        None: ``training/NAME``, for the network's name.
 
     Returns
     -------
@@ -31,7 +40,8 @@ def train_one(config: Path, out: Path, *, steps: int | None = None, seed: int | 
     """
     changes = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
     settings = read_settings(config).model_copy(update=changes)
-    return _train(settings, config.parent, out, out.parent / "simulated")
+    place = out or RUNS / settings.name
+    return _train(settings, config.parent, place, place.parent / "simulated")
 
 
 def cross_validate(config: Path, out: Path, *, steps: int | None = None, say: Say = print) -> dict[str, Any]:

@@ -14,19 +14,33 @@ from models.train.losses import Batch
 from models.train.movie import Movie
 from models.train.sample import NONE, Augmentation, Sample, draw
 from models.train.settings import TrainSettings
+from stream.errors import ConfigError
 
 AHEAD = 3
 """Batches that may wait."""
 
 
 class Pool:
-    """Movies with the share of the samples that each source gives."""
+    """Movies with the share of the samples that each source gives.
+
+    Raises
+    ------
+    ConfigError
+        Nothing is there to learn from, or nothing to choose the stop by: a single image cannot be both.
+    """
 
     def __init__(self, groups: Sequence[tuple[float, Sequence[Movie]]], settings: TrainSettings) -> None:
         self._settings = settings
         self._groups = {
             validation: [(share, _part(movies, validation)) for share, movies in groups] for validation in (False, True)
         }
+        for validation, purpose in ((False, "learn from"), (True, "hold out, which chooses the stop")):
+            if not any(movies for _, movies in self._groups[validation]):
+                count = sum(len(movies) for _, movies in groups)
+                raise ConfigError(
+                    f"{settings.name}: nothing is left to {purpose}, [[data]] holds {count} movies and images; "
+                    "give two images with cells, or a movie, of which a part is held out"
+                )
 
     def batch(self, rng: np.random.Generator, augment: Augmentation, validation: bool = False) -> Batch:
         """Draw one batch."""

@@ -24,14 +24,19 @@ from models.train.precision import mixed
 from models.train.settings import TrainSettings
 from models.train.teachers import Teachers
 from models.train.weights import EXPORTED, earlier, earlier_net, grown, save_net
-from stream.errors import StoreError
+from stream.errors import StageError, StoreError
 
 WARM_SHARE = 0.04
 """Of the steps, in which the learning rate rises."""
 CHECKPOINT = "checkpoint.pt"
 LOG = "metrics.csv"
+MOST_LOST = 5
+"""Steps in a row after which a loss that is no number will not be one again."""
 RENORM_BATCHES = 8
 """Crops that give norms their statistics, in batches."""
+_DIVERGED = (
+    "the run diverged: choose a smaller learning_rate and another --out, or look for pixels of the data that are none"
+)
 Report = Callable[[int, int, dict[str, float]], None]
 """``report(step, steps, figures)``: called after every step."""
 
@@ -49,6 +54,8 @@ class Fitted:
 
 class Fit:
     """One training run in a folder; made anew with the same folder it goes on from its last checkpoint.
+
+    Raises StoreError when the folder's checkpoint is of another run, or weights to begin from are not there.
 
     Parameters
     ----------
@@ -69,7 +76,7 @@ class Fit:
         self._average = copy.deepcopy(self._net)
         self._best = copy.deepcopy(self._net)
         self._best_figures: dict[str, float] = {"total": float("inf")}
-        self._best_step = self._step = 0
+        self._best_step = self._step = self._lost = 0
         self._spent_s = 0.0
         decayed = [p for p in self._net.parameters() if p.ndim > 1]
         others = [p for p in self._net.parameters() if p.ndim <= 1]
@@ -78,9 +85,16 @@ class Fit:
         out.mkdir(parents=True, exist_ok=True)
         if resumed:
             self._load(out / CHECKPOINT)
+        _cut(out / LOG, self._step)
 
     def run(self, report: Report = lambda step, steps, figures: None) -> Fitted:
-        """Train to the end. Raises StoreError when a checkpoint is of another run."""
+        """Train to the end.
+
+        Raises
+        ------
+        StageError
+            The run diverged: the loss is no number any more, or was none on what is held out.
+        """
         settings = self._settings
         held = batches.validation(self._pool, settings)
         saved = time.monotonic()
@@ -88,19 +102,30 @@ class Fit:
         for batch in batches.training(self._pool, settings, self._step):
             figures = self._learn(batch)
             self._step += 1
+            self._watch(figures["total"])
             now = time.monotonic()
             self._spent_s, last = self._spent_s + now - last, now
             over = self._spent_s > settings.minutes * 60
-            if self._step % settings.validate_every == 0 or self._step == settings.steps or over:
+            ends = over or self._step == settings.steps
+            if ends or self._step % settings.validate_every == 0:
                 self._validate(held, figures)
-            if now - saved > settings.checkpoint_minutes * 60 or self._step == settings.steps:
+            if not self._lost and (ends or now - saved > settings.checkpoint_minutes * 60):
                 self._save(self._out / CHECKPOINT)
                 saved = now
             report(self._step, settings.steps, figures)
             if over:
                 break
+        if not np.isfinite(self._best_figures["total"]):
+            raise StageError(f"{settings.name}: no loss on what is held out was a number; {_DIVERGED}")
         save_net(self._best, self._out / "best.pt")
         return Fitted(self._best, self._best_step, self._best_figures, self._step, self._spent_s / 60)
+
+    def _watch(self, loss: float) -> None:
+        """Raise StageError when the loss has not been a number for too long; until it is again, nothing is kept."""
+        self._lost = 0 if np.isfinite(loss) else self._lost + 1
+        if self._lost >= MOST_LOST:
+            since = self._step - self._lost + 1
+            raise StageError(f"{self._settings.name}: the loss is no number since step {since}; {_DIVERGED}")
 
     def _begin_from(self, path: Path) -> None:
         """Take up earlier weights; those of an ONNX file have no statistics, so the first crops give them some."""
@@ -209,6 +234,18 @@ class Fit:
         self._optimiser.load_state_dict(state["optimiser"])
         self._best_step, self._best_figures = state["best_step"], state["best_figures"]
         self._step, self._spent_s = state["step"], state["spent_s"]
+
+
+def _cut(log: Path, step: int) -> None:
+    """Take out of the log what comes after a step: it is done again. Without a row that stays, the file goes."""
+    if not log.exists():
+        return
+    head, *rows = log.read_bytes().splitlines(keepends=True) or [b""]
+    kept = [row for row in rows if row.endswith(b"\n") and int(row.partition(b",")[0]) <= step]
+    if kept:
+        log.write_bytes(b"".join([head, *kept]))
+    else:
+        log.unlink()
 
 
 class _logits:

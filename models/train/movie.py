@@ -1,13 +1,13 @@
 """Training data in memory: movies with truth, and single images as movies of one frame.
 
-Read are Cell Tracking Challenge folders (``NN`` with ``NN_GT`` and ``NN_ST``; what ``cytoloop simulate`` writes is one)
-and folders with ``images`` and ``labels``.
+Read are Cell Tracking Challenge folders (``NN`` with ``NN_GT`` and ``NN_ST``; what ``cytoloop simulate`` writes is
+one); :mod:`models.train.pairs` reads folders with ``images`` and ``labels``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import expand_labels
 
 from models.segment.measure import sums
-from models.train.split import SHARE, is_validation
+from models.train.split import SHARE
 from stream.errors import SourceError
 
 BORDER_PX = 25
@@ -106,35 +106,17 @@ def read_ctc(images: Path, border_px: int = BORDER_PX, claimed: float = 0.0) -> 
         picture = tifffile.imread(path)
         mask = tifffile.imread(drawn[frame]).astype(np.int32) if frame in drawn else marks
         mask = np.where(np.isin(mask, list(tracks)), mask, 0).astype(np.int32)
-        cohort = _cohort(mask, marks)
+        cohort = cohort_of(mask, marks)
         pictures.append(picture)
         labels.append(_with_undrawn(mask, marks, cohort))
         cohorts.append(cohort)
         marked.append(cohort.label[~cohort.drawn])
-    diameter_px = _diameter(labels)
+    diameter_px = diameter_of(labels)
     claims = [_claimed(one, alone, claimed * diameter_px) for one, alone in zip(labels, marked, strict=True)]
     width = pictures[0].shape[1]
     edge = round(width * (1 - SHARE))
     name = "/".join(images.parts[-2:])
     return Movie(name, pictures, labels, claims, cohorts, tracks, diameter_px, border_px, edge, _divisions(tracks))
-
-
-def read_pairs(folder: Path) -> Iterator[Movie]:
-    """Read a folder with ``images`` and ``labels`` of the same names: each a movie of one frame."""
-    paths = sorted((folder / "images").glob("*"))
-    if not paths:
-        raise SourceError(f"{folder}: no images; an image folder has 'images' and 'labels' with the same file names")
-    for path in paths:
-        picture = tifffile.imread(path)
-        mask = tifffile.imread(folder / "labels" / path.name).astype(np.int32)
-        if picture.ndim == 3:
-            picture = picture.mean(axis=-1).astype(picture.dtype)
-        if not mask.any():
-            continue
-        cohort = _cohort(mask, mask)
-        tracks = {int(label): (0, 0, 0) for label in cohort.label}
-        edge = 0 if is_validation(path.name) else picture.shape[1]
-        yield Movie(path.name, [picture], [mask], [mask], [cohort], tracks, _diameter([mask]), 0, edge)
 
 
 def number(path: Path) -> int:
@@ -152,7 +134,8 @@ def _one(folder: Path, frame: int) -> Path:
     raise SourceError(f"{folder}: no markers of frame {frame}")
 
 
-def _cohort(mask: Ints, marks: Ints) -> Cohort:
+def cohort_of(mask: Ints, marks: Ints) -> Cohort:
+    """Return the cells of one frame: drawn in the mask, or only marked."""
     from_mask, from_marks = _centres(mask), _centres(marks)
     ids = np.array(sorted({*from_mask, *from_marks}), np.int32)
     centre = np.array([from_mask.get(int(i), from_marks.get(int(i))) for i in ids], np.float32).reshape(-1, 2)
@@ -194,7 +177,8 @@ def _centres(labels: Ints) -> dict[int, tuple[float, float]]:
     return {int(i): (total[i, 1] / total[i, 0], total[i, 2] / total[i, 0]) for i in known}
 
 
-def _diameter(labels: Sequence[Ints]) -> float:
+def diameter_of(labels: Sequence[Ints]) -> float:
+    """Return the median diameter of the cells in up to 20 or so of the label images."""
     areas = np.concatenate([np.bincount(one.ravel())[1:] for one in labels[:: max(1, len(labels) // 20)]])
     areas = areas[areas >= FEWEST_PX]
     return float(2 * np.sqrt(np.median(areas) / np.pi))

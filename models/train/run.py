@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,13 +9,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models.nets.export import export
 from models.train.batches import Pool
 from models.train.fit import LOG, Fit, Fitted
-from models.train.movie import Movie, read_ctc, read_pairs
+from models.train.movie import Movie, read_ctc
+from models.train.pairs import read_pairs
 from models.train.plot import plot
 from models.train.settings import Source, TrainSettings, data_root
-from stream.config import parse
+from models.zoo.pack import export_with_check
+from stream.config import parse, read_toml
+from stream.errors import ConfigError
 
 Simulate = Callable[[Path, Path, int, int], None]
 """``simulate(config, out, frames, seed)``: writes a virtual movie with its truth."""
@@ -24,7 +25,9 @@ Simulate = Callable[[Path, Path, int, int], None]
 
 def read_settings(path: Path) -> TrainSettings:
     """Read a training file. Raises ConfigError."""
-    settings: TrainSettings = parse(TrainSettings, tomllib.loads(path.read_text()), str(path))
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; see models/train/configs for complete ones")
+    settings: TrainSettings = parse(TrainSettings, read_toml(path), str(path))
     return settings
 
 
@@ -42,7 +45,15 @@ def read_movies(source: Source, base: Path, simulated: Path, simulate: Simulate,
 
 
 def train(settings: TrainSettings, base: Path, out: Path, simulate: Simulate, simulated: Path | None = None) -> Fitted:
-    """Train, and write ``NAME.onnx`` and ``NAME.fp16.onnx`` into ``out``."""
+    """Train, and write ``NAME.onnx``, ``NAME.fp16.onnx`` and ``NAME.check.npz`` into ``out``.
+
+    Raises
+    ------
+    SourceError, ConfigError
+        The data cannot be read, or are too few.
+    StageError
+        The run diverged: nothing is exported.
+    """
     console = Console(stderr=True)
     place = simulated or out.parent / "simulated"
     groups: list[tuple[float, Sequence[Movie]]] = []
@@ -65,6 +76,5 @@ def train(settings: TrainSettings, base: Path, out: Path, simulate: Simulate, si
         fitted = fit.run(report)
     fitted.net.cpu()
     plot(out / LOG, out / "metrics.png")
-    export(fitted.net, out / f"{settings.name}.onnx")
-    export(fitted.net, out / f"{settings.name}.fp16.onnx", half=True)
+    export_with_check(fitted.net, out)
     return fitted

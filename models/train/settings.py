@@ -18,8 +18,9 @@ class Source(Settings):
     """``[[data]]``: one source of truth."""
 
     path: Path
-    """A sequence folder (``NN`` beside ``NN_GT``) or a folder with ``images`` and ``labels``; relative to
-    ``$CYTOLOOP_DATA``, or to ``simulated`` beside the output where ``simulate`` is given."""
+    """A sequence folder (``NN`` beside ``NN_GT``) or a folder with ``images`` and ``labels`` (TIFF or PNG, the same
+    names; see :func:`models.train.pairs.read_pairs`); relative to ``$CYTOLOOP_DATA``, or to ``simulated`` beside the
+    output where ``simulate`` is given."""
     simulate: Path | None = None
     """A configuration of the virtual microscope, beside the training file: the movie is made when it is absent."""
     frames: int = Field(default=80, ge=2)

@@ -10,7 +10,7 @@ from typing import Any
 from models import zoo
 from models.zoo import stored
 from models.zoo.card import sha256
-from stream.errors import CytoloopError, StageError
+from stream.errors import ConfigError, CytoloopError, StageError
 
 OK = "ok"
 
@@ -21,7 +21,7 @@ def check(name: str | Path, *, runtimes: Collection[str] = (), compile_rtx: bool
     Parameters
     ----------
     runtimes
-        Only these; none: all.
+        Only these, each of which has to be here; none: all that are.
     compile_rtx
         Whether to compile for TensorRT-RTX too.
 
@@ -30,9 +30,16 @@ def check(name: str | Path, *, runtimes: Collection[str] = (), compile_rtx: bool
     dict
         ``name``; ``files``: "ok" or what differs from the card; ``runtimes``: for each "ok" or a reason;
         ``tensorrt_rtx``: the same for each compute capability; ``said``: what each runtime that is ok compared;
-        ``failures``: what is wrong, as sentences. A runtime or compiler that is not installed is no failure.
+        ``failures``: what is wrong, as sentences. A compiler that is not installed is no failure, nor is a runtime
+        that was not asked for.
+
+    Raises
+    ------
+    ConfigError
+        There is no such network or runtime.
     """
     model = zoo.path(name)
+    _known(runtimes)
     failures: list[str] = []
     files = _files(model, shipped=model.parent == zoo.HERE)
     if files != OK:
@@ -43,6 +50,14 @@ def check(name: str | Path, *, runtimes: Collection[str] = (), compile_rtx: bool
         "name": model.stem, "files": files, "runtimes": opened, "tensorrt_rtx": compiled, "said": said,
         "failures": failures,
     }  # fmt: skip
+
+
+def _known(runtimes: Collection[str]) -> None:
+    from models.runtime import RUNTIMES
+
+    for runtime in runtimes:
+        if runtime not in RUNTIMES:
+            raise ConfigError(f"runtime '{runtime}': there is none; known: {', '.join(RUNTIMES)}")
 
 
 def _files(model: Path, *, shipped: bool) -> str:
@@ -78,6 +93,8 @@ def _runtimes(model: Path, wanted: Collection[str], failures: list[str]) -> tupl
         if wanted and runtime not in wanted:
             continue
         found[runtime] = missing or "not tried: there are no stored outputs"
+        if missing and wanted:
+            failures.append(f"{runtime}: asked for, and {missing}")
         if missing or not shapes:
             continue
         try:

@@ -45,8 +45,8 @@ def pack(
         A network; the file of one that training kept (``best.pt``); or ``NAME.onnx`` with ``NAME.fp16.onnx`` beside it.
         Cell networks name themselves in their table, others are named by their file.
     inputs
-        What the stored outputs are made from, by the name of the graph's input, sides at most 128; None: a small scene
-        of cells, for a cell network.
+        What the stored outputs are made from, by the name of the graph's input, sides at most 128, and nothing that
+        may not be passed on; None: a small scene of drawn cells.
 
     Raises
     ------
@@ -54,8 +54,7 @@ def pack(
         A file is missing, not ours or of 8 MB and more, or the two precisions are not the same network.
     """
     model = _written(source, folder)
-    stored.write(model, stored.cell_inputs(zoo.spec(model).kind) if inputs is None else inputs, zoo.stored_check(model))
-    check_half(model)
+    store_check(model, inputs)
     files = [model, zoo.half(model)]
     for file in files:
         if file.stat().st_size >= MOST_BYTES:
@@ -91,6 +90,22 @@ def export_both(net: CellNet, folder: Path) -> Path:
     export(net, target)
     export(net, zoo.half(target), half=True)
     return target
+
+
+def export_with_check(net: CellNet, folder: Path) -> Path:
+    """Write both files of a network and its stored outputs into a folder, as a user has them; return the first."""
+    model = export_both(net, folder)
+    stored.write(model, stored.drawn_inputs(model), zoo.stored_check(model))
+    return model
+
+
+def store_check(model: Path, inputs: stored.Arrays | None = None) -> None:
+    """Store inputs and outputs of a network anew, None: of drawn frames, and compare its half with them.
+
+    Raises StageError where the two precisions are not the same network.
+    """
+    stored.write(model, stored.drawn_inputs(model) if inputs is None else inputs, zoo.stored_check(model))
+    check_half(model)
 
 
 def check_half(model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two frames of drawn cells, always the same: something for a network to see when it is checked or timed."""
+"""A few frames of drawn cells, always the same: something for a network to see when it is checked or timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 PITCH = 1.4
 """Distance from cell to cell, in diameters: 800 cells of 26 px on 1024 × 1024."""
 STEP = 0.06
-"""How far a cell moves between the frames, in diameters."""
+"""How far a cell moves from frame to frame, in diameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,17 @@ class Look:
     photons: float
     """Of an ordinary cell: the noise is that of so many."""
 
+    @property
+    def gain(self) -> float:
+        """Counts of one photon."""
+        return (self.background + self.brightness) / self.photons
+
 
 LOOKS = {"nuclei": Look(100.0, 400.0, 1.3, 4.0, 0.0, 200.0), "phase": Look(300.0, 220.0, 1.8, 1.0, 0.12, 2000.0)}
 
 
-def scene(kind: str, side_px: int, *, object_px: float, seed: int = 0) -> Floats:
-    """Return the previous and the current frame, ``(2, side, side)`` in counts.
+def scene(kind: str, side_px: int, *, object_px: float, seed: int = 0, frames: int = 2) -> Floats:
+    """Return the previous and the current frame, or more, oldest first: ``(frames, side, side)`` in counts.
 
     Parameters
     ----------
@@ -50,12 +55,11 @@ def scene(kind: str, side_px: int, *, object_px: float, seed: int = 0) -> Floats
     angle = rng.uniform(0.0, np.pi, len(centres))
     size = object_px / 2 * rng.uniform(0.85, 1.15, len(centres))
     light = look.brightness * np.exp(rng.normal(0.0, 0.35, len(centres)))
-    frames = np.full((2, side_px, side_px), look.background, np.float32)
-    for frame, moved in zip(frames, (centres, centres + shift), strict=True):
-        for place, radius, turn, amount in zip(moved, size, angle, light, strict=True):
+    shown = np.full((frames, side_px, side_px), look.background, np.float32)
+    for number, frame in enumerate(shown):
+        for place, radius, turn, amount in zip(centres + number * shift, size, angle, light, strict=True):
             _draw(frame, place, float(radius), float(turn), float(amount), look)
-    gain = (look.background + look.brightness) / look.photons
-    noisy: Floats = (rng.poisson(np.maximum(frames, 0.0) / gain) * gain).astype(np.float32)
+    noisy: Floats = (rng.poisson(np.maximum(shown, 0.0) / look.gain) * look.gain).astype(np.float32)
     return noisy
 
 

@@ -16,6 +16,17 @@ Name = Annotated[
 ]
 
 _EXTRA = "pip install 'cytoloop[cpu,train]'"
+_SOLD_AS = {"cv2": "opencv-python-headless", "skimage": "scikit-image"}
+"""Packages by the name of what they bring, where the two differ."""
+
+
+def lacking(what: str, error: ImportError) -> ConfigError:
+    """Return the error of a command that needs what is not installed, or does not load; it names the package."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return ConfigError(f"{what} needs a package that does not load: {error}; install it anew: {_EXTRA}")
+    name = error.name.partition(".")[0]
+    sold_as = _SOLD_AS.get(name, name)
+    return ConfigError(f"{what} needs {name}, which is not installed: pip install {sold_as}, or all it needs: {_EXTRA}")
 
 
 @app.command("list")
@@ -59,7 +70,8 @@ def check(
     """Open networks with every available runtime and compare them with their stored outputs.
 
     Also compares the files with the hashes in their cards, and compiles for GPUs that need not be here where
-    TensorRT-RTX is installed. Exits 1 when something fails; a runtime that is not installed is no failure.
+    TensorRT-RTX is installed. Exits 1 when something fails; a runtime that is not installed is a failure only where it
+    was asked for with --runtime.
     """
     from models import zoo
     from models.zoo.check import check as check_one
@@ -85,17 +97,15 @@ def export(
 ) -> None:
     """Turn a trained network into ONNX files that describe themselves (needs the extra 'train')."""
     from models import zoo
-    from models.zoo import pack, stored
 
     screen = Screen(json)
     try:
+        from models.zoo import pack
+
         net = pack.read_checkpoint(checkpoint)
-        model = pack.export_both(net, out)
-        stored.write(model, stored.cell_inputs(net.spec.kind), zoo.stored_check(model))
+        model = pack.export_with_check(net, out)
     except ImportError as error:
-        raise ConfigError(
-            f"export needs a package that is not installed: {error}; pip install cytoloop[train]"
-        ) from error
+        raise lacking("export", error) from error
     files = (model, zoo.half(model), zoo.stored_check(model))
     screen.result({"name": net.spec.name, "files": [str(file) for file in files]})
 
@@ -118,7 +128,7 @@ def pack(
 
         card = ship(folder, intended_use=intended_use, failures=failure or (), into=into or zoo.HERE)
     except ImportError as error:
-        raise ConfigError(f"packing needs a package that is not installed: {error}; {_EXTRA}") from error
+        raise lacking("packing", error) from error
     Screen(json).result(card.model_dump(mode="json"), lambda _: card.in_words())
 
 

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stream.cli.models import app
+from stream.cli.models import app, lacking
 from stream.cli.screen import Json, Screen
-from stream.errors import ConfigError
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="See models/train/configs.")]
 Out = Annotated[Path, typer.Option(help="A folder for checkpoints, log, plot and the network.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Overrules the file.")]
 
 
+_AT_THE_END = ("onnxscript", "onnxruntime", "matplotlib")
+"""What a run needs only when it has learned."""
+
+
 def _trainer() -> Any:
     try:
         from stream import trainer
+
+        for name in _AT_THE_END:
+            import_module(name)
     except ImportError as error:
-        raise ConfigError(f"training needs torch and onnx ({error}); pip install 'cytoloop[cpu,train]'") from error
+        raise lacking("training", error) from error
     return trainer
 
 
 @app.command()
-def train(config: Config, out: Out, steps: Steps = None, seed: int | None = None, json: Json = False) -> None:
+def train(
+    config: Config,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for checkpoints, log, plot and the network; default: training/NAME.")
+    ] = None,
+    steps: Steps = None,
+    seed: int | None = None,
+    json: Json = False,
+) -> None:
     """Train a network. The same command with the same --out goes on where an interrupted run stopped."""
     Screen(json).result(_trainer().train_one(config, out, steps=steps, seed=seed))
 

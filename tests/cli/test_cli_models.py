@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from typer.testing import CliRunner
 from models import zoo
 from models.runtime import available
 from stream.cli import app
-from stream.errors import CytoloopError
+from stream.cli.models import lacking
+from stream.errors import ConfigError, CytoloopError
 from tests.models.zoo import zoo_cases
 
 
@@ -82,8 +85,11 @@ FAILURES = {
     "nothing to check": (("models", "check"), "name a network, or give --all"),
     "no checkpoint": (("models", "export", "nowhere.pt", "--out", "x"), "nowhere.pt: cannot be read"),
     "no GPU to compile for": (("models", "compile", "mine"), "no engine can be built on this machine"),
+    "an unknown runtime to check": (
+        ("models", "check", "mine", "--runtime", "opnvino"), "runtime 'opnvino': there is none; known: .*openvino",
+    ),
     "an unknown runtime": (("bench", "inference", "--runtime", "abacus"), "runtime 'abacus': there is none"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "said"), FAILURES.values(), ids=FAILURES)
@@ -92,6 +98,53 @@ def test_a_failure_says_what_to_do(arguments: tuple[str, ...], said: str) -> Non
         pytest.skip("engines can be built on this machine")
     with pytest.raises(CytoloopError, match=said):
         cytoloop(*arguments)
+
+
+BAD_RUNS = {
+    "not there": (None, "run.toml: no such file; see models/train/configs"),
+    "a folder": ("", "run.toml: cannot be read"),
+    "no TOML": ("name = ", "run.toml: not TOML"),
+    "a word too many": ('nmae = "x"', "run.toml: .*did you mean 'name'"),
+}
+
+
+@pytest.mark.parametrize("command", ["train", "cross-validate", "ablate"])
+@pytest.mark.parametrize(("text", "said"), BAD_RUNS.values(), ids=BAD_RUNS)
+def test_a_training_file_that_cannot_be_meant_is_an_error(
+    tmp_path: Path, command: str, text: str | None, said: str
+) -> None:
+    pytest.importorskip("torch", reason="training needs the extra [train]")
+    run = tmp_path / "run.toml"
+    if text:
+        run.write_text(text)
+    elif text is not None:
+        run.mkdir()
+    with pytest.raises(ConfigError, match=said):
+        cytoloop("models", command, str(run), "--out", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("missing", ["onnxruntime", "onnxscript", "matplotlib"])
+def test_what_training_needs_at_its_end_is_missed_at_its_beginning(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    pytest.importorskip("torch", reason="training needs the extra [train]")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=f"training needs {missing}, which is not installed: pip install {missing}"):
+        cytoloop("models", "train", "run.toml")
+
+
+LACKING: dict[str, tuple[ImportError, str]] = {
+    "by the name where it is sold": (
+        ModuleNotFoundError("No module named 'skimage'", name="skimage.segmentation"),
+        r"export needs skimage, which is not installed: pip install scikit-image, or all it needs: .*\[cpu,train\]",
+    ),
+    "broken": (ImportError("cannot import name 'x' from 'onnx'", name="onnx"), "does not load: cannot import name 'x'"),
+}
+
+
+@pytest.mark.parametrize(("error", "said"), LACKING.values(), ids=LACKING)
+def test_a_package_that_is_missing_is_named(error: ImportError, said: str) -> None:
+    assert re.search(said, str(lacking("export", error)))
 
 
 def test_bench_prints_one_object() -> None:

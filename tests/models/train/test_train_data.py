@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from models.train.movie import Movie, read_ctc, read_pairs
+from models.train.movie import Movie, read_ctc
 from models.train.noise import fewer_photons
 from models.train.sample import NONE, Augmentation, draw
-from models.train.split import is_validation
+from models.train.split import held_out, is_validation
 from stream.errors import SourceError
 
 SIDE = 128
@@ -118,32 +118,26 @@ def test_the_same_seed_draws_the_same_sample(movie: Movie) -> None:
     np.testing.assert_array_equal(one.previous, two.previous)
 
 
-def test_pairs_without_cells_are_left_out(tmp_path: Path) -> None:
-    for folder in ("images", "labels"):
-        (tmp_path / folder).mkdir()
-    labels = np.zeros((40, 40), np.uint16)
-    for name in ("a.tif", "b.tif"):
-        tifffile.imwrite(tmp_path / "images" / name, labels)
-        tifffile.imwrite(tmp_path / "labels" / name, labels)
-        disc(labels, 20, 20, 1)
-    assert [movie.name for movie in read_pairs(tmp_path)] == ["b.tif"]
-
-
-@pytest.mark.parametrize("missing", ["images", "truth"])
-def test_a_folder_without_truth_is_refused(sequence: Path, missing: str) -> None:
-    if missing == "truth":
-        (sequence.with_name("01_GT") / "TRA" / "man_track.txt").unlink()
-        with pytest.raises(SourceError, match=r"man_track\.txt"):
-            read_ctc(sequence)
-    else:
-        with pytest.raises(SourceError, match="images"):
-            next(iter(read_pairs(sequence)))
+def test_a_folder_without_truth_is_refused(sequence: Path) -> None:
+    (sequence.with_name("01_GT") / "TRA" / "man_track.txt").unlink()
+    with pytest.raises(SourceError, match=r"man_track\.txt"):
+        read_ctc(sequence)
 
 
 def test_a_fifth_of_all_names_is_validation_always_the_same() -> None:
     kept = [is_validation(f"{i}.tif") for i in range(2000)]
     assert 0.17 < np.mean(kept) < 0.23
     assert kept == [is_validation(f"{i}.tif") for i in range(2000)]
+
+
+def test_of_two_names_one_is_held_out_and_one_is_not() -> None:
+    learned = [name for name in map(str, range(100)) if not is_validation(name)][:5]
+    kept = [name for name in map(str, range(100)) if is_validation(name)][:5]
+    assert len(held_out(learned)) == 1
+    assert held_out(learned) == held_out(learned[::-1])
+    assert len(held_out(kept)) == 4
+    assert held_out(learned + kept) == frozenset(kept)
+    assert held_out(learned[:1]) == frozenset()
 
 
 @pytest.mark.parametrize("photons", [5.0, 20.0, 200.0])

@@ -14,13 +14,13 @@ torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 from models.nets.export import export  # noqa: E402
 from models.spec import HEADS, Head, NetSpec  # noqa: E402
 from models.train.batches import Pool  # noqa: E402
-from models.train.fit import Fit  # noqa: E402
+from models.train.fit import CHECKPOINT, LOG, MOST_LOST, Fit  # noqa: E402
 from models.train.losses import lesson, losses, total  # noqa: E402
 from models.train.movie import Cohort, Movie  # noqa: E402
 from models.train.settings import Source, TrainSettings  # noqa: E402
 from models.train.teachers import Teachers  # noqa: E402
 from models.train.weights import load_net  # noqa: E402
-from stream.errors import StoreError  # noqa: E402
+from stream.errors import ConfigError, StageError, StoreError  # noqa: E402
 
 
 def _movie() -> Movie:
@@ -77,6 +77,70 @@ def test_a_stopped_run_ends_as_if_it_had_not_been_stopped(tmp_path: Path) -> Non
     assert resumed.best_step == whole.best_step
     for name, value in whole.net.state_dict().items():
         torch.testing.assert_close(resumed.net.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)
+
+
+def _steps_logged(folder: Path) -> list[int]:
+    return [int(row.partition(",")[0]) for row in (folder / LOG).read_text().splitlines()[1:]]
+
+
+def test_what_is_done_again_is_logged_once(tmp_path: Path) -> None:
+    settings = _settings(steps=9)
+
+    def stop(step: int, steps: int, figures: dict[str, float]) -> None:
+        if step == 7:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        _fit(settings, tmp_path).run(stop)  # no checkpoint yet
+    assert _steps_logged(tmp_path) == [3, 6]
+    often = _settings(steps=9, checkpoint_minutes=1e-9)
+    with pytest.raises(Stopped):
+        _fit(often, tmp_path).run(stop)
+    assert _steps_logged(tmp_path) == [3, 6]
+    log = (tmp_path / LOG).read_bytes()
+    (tmp_path / LOG).write_bytes(log + log.splitlines()[2].replace(b"6,", b"9,", 1) + b"\r\n9,torn")
+    _fit(often, tmp_path).run()
+    assert _steps_logged(tmp_path) == [3, 6, 9]
+    assert (tmp_path / LOG).read_bytes().startswith(log)
+
+
+def test_a_run_that_its_time_ends_has_a_checkpoint_of_its_end(tmp_path: Path) -> None:
+    """What is packed takes the best step and its losses from there."""
+    fitted = _fit(_settings(steps=40, minutes=1e-9), tmp_path).run()
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert fitted.steps == state["step"] == state["best_step"] == 1
+
+
+def _movie_of_no_numbers() -> Movie:
+    movie = _movie()
+    return replace(movie, images=[np.full(image.shape, np.nan, np.float32) for image in movie.images])
+
+
+@pytest.mark.filterwarnings("ignore")  # of numpy about what is no number
+def test_a_run_that_diverges_is_stopped_and_keeps_nothing(tmp_path: Path) -> None:
+    settings = _settings(steps=40, checkpoint_minutes=1e-9)
+    seen: list[int] = []
+    fit = Fit(settings, Pool([(1.0, [_movie_of_no_numbers()])], settings), tmp_path)
+    with pytest.raises(StageError, match="tiny: the loss is no number since step 1; the run diverged"):
+        fit.run(lambda step, steps, figures: seen.append(step))
+    assert len(seen) == MOST_LOST - 1
+    assert not list(tmp_path.glob("*.pt"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_were_never_validated_are_no_result(tmp_path: Path) -> None:
+    settings = _settings(steps=MOST_LOST - 1)
+    fit = Fit(settings, Pool([(1.0, [_movie_of_no_numbers()])], settings), tmp_path)
+    with pytest.raises(StageError, match="no loss on what is held out was a number"):
+        fit.run()
+    assert not (tmp_path / "best.pt").exists()
+
+
+@pytest.mark.parametrize(("edge_px", "said"), [(0, "to learn from"), (160, "to hold out")])
+def test_one_part_of_the_data_alone_is_refused(edge_px: int, said: str) -> None:
+    movie = replace(_movie(), validation_from_px=edge_px)
+    with pytest.raises(ConfigError, match=f"nothing is left {said}"):
+        Pool([(1.0, [movie])], _settings())
 
 
 def test_what_is_kept_is_what_was_best(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from models.zoo.check import check
 from stream import trainer
 from stream.errors import ConfigError
 
@@ -57,6 +58,21 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(CONFIG + SOURCE.format("one") + SOURCE.format("two"))
     return path
+
+
+def test_what_was_trained_can_be_checked(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = trainer.train_one(config)
+    assert made["model"] == str(Path("training", "tiny", "tiny.onnx"))
+    assert {path.suffix for path in (tmp_path / "training" / "tiny").iterdir()} >= {
+        ".onnx",
+        ".npz",
+        ".pt",
+        ".csv",
+        ".png",
+    }
+    found = check(made["model"], runtimes=("openvino", "onnxruntime"), compile_rtx=False)
+    assert found["failures"] == []
 
 
 def test_each_movie_is_left_out_once_and_judged(config: Path, tmp_path: Path) -> None:

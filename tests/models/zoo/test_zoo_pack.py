@@ -16,8 +16,8 @@ from models import zoo
 from models.zoo import stored
 from models.zoo.card import Card, figures_table
 from models.zoo.check import check
-from models.zoo.pack import pack
-from stream.errors import StageError
+from models.zoo.pack import pack, store_check
+from stream.errors import ConfigError, StageError
 from tests.models.denoise.drawn_net import drawn_net
 from tests.models.zoo.zoo_cases import FIELDS, network, packed
 
@@ -139,6 +139,21 @@ def _other_hash(model: Path) -> None:
     card.model_copy(update={"sha256": {**card.sha256, "small.onnx": "0" * 64}}).write(model.parent)
 
 
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _with_hole(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 3 : len(whole) // 2] = bytes(len(whole) // 2 - len(whole) // 3)
+    file.write_bytes(bytes(whole))
+
+
+def _one_array(file: Path) -> None:
+    with file.open("wb") as out:
+        np.save(out, np.zeros(3))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a weight": (_turn_a_weight, "openvino: .*computes wrongly"),
     "the half": (lambda model: _turn_a_weight(zoo.half(model)), r"small\.fp16\.onnx is not the file"),
@@ -146,6 +161,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a hash": (_other_hash, r"small\.onnx is not the file"),
     "no stored outputs": (lambda model: zoo.stored_check(model).unlink(), "no stored check"),
     "torn stored outputs": (lambda model: zoo.stored_check(model).write_bytes(b"PK"), "no stored check"),
+    "half of the stored outputs": (lambda model: _cut(zoo.stored_check(model)), "no stored check"),
+    "stored outputs with a hole": (lambda model: _with_hole(zoo.stored_check(model)), "no stored check"),
+    "stored outputs that are one array": (lambda model: _one_array(zoo.stored_check(model)), "no stored check"),
 }
 
 
@@ -155,6 +173,15 @@ def test_a_check_notices(model: Path, spoil: Callable[[Path], object], said: str
     failures = check(model, runtimes=TRIED, compile_rtx=False)["failures"]
     assert failures
     assert any(re.search(said, one) for one in failures), failures
+
+
+def test_a_runtime_that_is_asked_for_has_to_be_here(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.runtime.available", lambda: {"openvino": "not installed: get it", "onnxruntime": ""})
+    found = check(model, runtimes=["openvino"], compile_rtx=False)
+    assert found["failures"] == ["openvino: asked for, and not installed: get it"]
+    assert check(model, compile_rtx=False)["failures"] == []
+    with pytest.raises(ConfigError, match=r"runtime 'opnvino': there is none; known: .*openvino"):
+        check(model, runtimes=["opnvino"], compile_rtx=False)
 
 
 def test_a_card_of_unknown_figures_can_be_made_anew(model: Path) -> None:
@@ -171,3 +198,16 @@ def test_a_network_for_another_task_has_a_card_too(tmp_path: Path) -> None:
     card = pack(tmp_path / "denoise.onnx", folder=tmp_path / "zoo", inputs=inputs, **FIELDS)
     assert (card.kind, card.object_px) == ("denoise", None)
     assert stored.read(tmp_path / "zoo" / "denoise.check.npz")[1]["excess"].shape == (1, 1, 16, 16)
+
+
+def test_a_denoiser_is_checked_with_drawn_frames(tmp_path: Path) -> None:
+    for file in ("denoise.onnx", "denoise.fp16.onnx"):
+        drawn_net(tmp_path / file)
+    pack(tmp_path / "denoise.onnx", folder=tmp_path / "zoo", **FIELDS)
+    model = tmp_path / "zoo" / "denoise.onnx"
+    for name, drawn in stored.denoise_inputs().items():
+        np.testing.assert_array_equal(stored.read(zoo.stored_check(model))[0][name], drawn)
+    packed_once = zoo.stored_check(model).read_bytes()
+    zoo.stored_check(model).unlink()
+    store_check(model)
+    assert zoo.stored_check(model).read_bytes() == packed_once
