@@ -249,8 +249,9 @@ class DoseSettings(Settings):
 class ChainSettings(Settings):
     """[chain] the stages of the analysis and how they queue."""
 
-    denoise: str = "recursive"
-    """An entry point, ``file.py:Name``, or ``none``."""
+    denoise: str = "auto"
+    """An entry point, ``file.py:Name``, or ``none``. ``auto``: ``recursive`` where [record] or [watch] asks for
+    denoised pixels or the segmenter looks at them (classical ones do, networks where ``segment_options`` say so)."""
     segment: str = "auto"
     track: str = "assignment"
     divide: str = "rule"
@@ -301,6 +302,8 @@ class RecordSettings(Settings):
     """Rows of the cells table in ``analysis.sqlite``."""
     labels: bool = False
     """Label images, tracks and events of each field in ``labels/FIELD``, in Cell Tracking Challenge form."""
+    denoised: bool = False
+    """Denoised pixels of every decided frame in ``denoised/FIELD/tNNNNNN.tif``, in counts of the camera's type."""
 
 
 class WatchSettings(Settings):
@@ -316,6 +319,8 @@ class WatchSettings(Settings):
     """Ports of /metrics by node; 0: any free one."""
     jpeg_quality: int = Field(default=80, ge=10, le=100)
     max_fps: float = Field(default=15.0, gt=0)
+    denoised: bool = False
+    """Offer the denoised picture on the page, at most ``max_fps`` a second; the page has a button for it."""
 
 
 class WireSettings(Settings):
@@ -343,6 +348,18 @@ class Configuration(Settings):
     record: RecordSettings = RecordSettings()
     watch: WatchSettings = WatchSettings()
     wire: WireSettings = WireSettings()
+
+    @model_validator(mode="after")
+    def _denoised_by_something(self) -> Self:
+        for table, asked in (("record", self.record.denoised), ("watch", self.watch.denoised)):
+            if asked and self.chain.denoise == "none":
+                raise ValueError(
+                    f"[{table}] denoised = true, but [chain] denoise = 'none' makes no denoised pixels; "
+                    "set it to 'recursive', 'wavelet' or 'network'"
+                )
+            if asked and self.chain.denoise == "auto":
+                self.__dict__["chain"] = self.chain.model_copy(update={"denoise": "recursive"})
+        return self
 
 
 def load(path: Path) -> Configuration:
@@ -401,7 +418,9 @@ def _sentence(model: type[BaseModel], item: Any) -> str:
         near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else "known keys: " + ", ".join(sorted(known))
         return f"unknown key '{key}'; {hint}"
-    said = item["msg"].removeprefix("Value error, ")
+    said = str(item["msg"]).removeprefix("Value error, ")
+    if not key:  # it is about several tables, which it names
+        return said
     given = "" if isinstance(item.get("input"), dict) else f" (got {item.get('input')!r})"
     return f"'{key}' {said[0].lower()}{said[1:]}{given}"
 

@@ -26,6 +26,14 @@ WRONG = {
         "[dose]\nwarn_full_power_s = 9\nbudget_full_power_s = 5\n",
         "warn, throttle and budget must rise",
     ),
+    "denoised pixels to record, and none made": (
+        "[chain]\ndenoise = 'none'\n[record]\ndenoised = true\n",
+        "[record] denoised = true, but [chain] denoise = 'none' makes no denoised pixels; set it to 'recursive'",
+    ),
+    "denoised pixels to show, and none made": (
+        "[chain]\ndenoise = 'none'\n[watch]\ndenoised = true\n",
+        "[watch] denoised = true, but [chain] denoise = 'none'",
+    ),
     "no TOML": ("[plan\n", "not TOML"),
 }
 
@@ -47,6 +55,19 @@ def test_a_missing_file_points_to_the_examples(tmp_path: Path) -> None:
 
 def test_defaults_are_a_whole_configuration() -> None:
     assert parse(Configuration, {}, "empty") == Configuration()
+
+
+@pytest.mark.parametrize(
+    ("asked", "denoise"),
+    [
+        ({}, "auto"),
+        ({"record": {"denoised": True}}, "recursive"),
+        ({"watch": {"denoised": True}}, "recursive"),
+        ({"watch": {"denoised": True}, "chain": {"denoise": "wavelet"}}, "wavelet"),
+    ],
+)
+def test_denoised_pixels_that_are_asked_for_are_made(asked: dict[str, dict[str, object]], denoise: str) -> None:
+    assert parse(Configuration, asked, "asked").chain.denoise == denoise
 
 
 def test_relative_paths_start_at_the_configuration(tmp_path: Path) -> None:

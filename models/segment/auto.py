@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from models import zoo
+from models.runtime import available
 from models.segment.classical import NucleiSegmenter as ClassicalNuclei
 from models.segment.classical import PhaseSegmenter as ClassicalPhase
 from models.segment.fit import LEAST_DIAMETER_PX
@@ -73,6 +74,12 @@ class AutoSegmenter:
     def choice(self) -> str:
         """What was chosen, for people; "undecided" before a frame has shown cells."""
         return str(getattr(self._chosen, "choice", "")) if self._chosen else "undecided: no frame has shown cells"
+
+    @property
+    def looks_at(self) -> Literal["raw", "denoised"]:
+        """Which pixels the network is shown; where none can run, the classical segmenter looks at denoised ones."""
+        installed = any(not set(names).isdisjoint(zoo.names()) for names in NETWORKS.values())
+        return self._options.look if installed and not all(available().values()) else "denoised"
 
     def step(self, moment: Moment) -> Segmentation:
         """Return the label image and its cells. Raises StageError for pixels that cannot be an image."""

@@ -83,6 +83,11 @@ class NetworkSegmenter:
         size = f"cells of {self._diameter_px:.1f} px" if self._diameter_px else "no frame has shown cells"
         return f"{self._network.spec.name}, {runs_on}, {size}"
 
+    @property
+    def looks_at(self) -> Literal["raw", "denoised"]:
+        """Which pixels it is shown: a chain need not denoise for one that looks at raw ones."""
+        return self._options.look
+
     def prepare(self) -> None:
         """Open the network in which sizes are tried. Raises RuntimeUnavailable where nothing can run it."""
         prepare(self._network)

@@ -11,6 +11,7 @@ from typing import Any
 from stream.analyse.chain import STAGES, Decision
 from stream.analyse.commander import Commander
 from stream.analyse.context import Contexts
+from stream.analyse.denoised import Take
 from stream.analyse.gather import Gather
 from stream.analyse.pipeline import Drained, Failed, Pipeline
 from stream.analyse.results import ResultFiles
@@ -35,7 +36,8 @@ class Analysis:
     """Joins the frame link, the pipeline, the policies, the results and the facts.
 
     One thread receives, one per stage works, and the caller's thread of :meth:`run` decides: it alone publishes, asks
-    policies, sends commands and says which frame was decided last.
+    policies, sends commands and says which frame was decided last. ``closed`` are revisions that are recorded already
+    (:func:`stream.analyse.restart.take_up`): they are sent with the first decision on their field.
     """
 
     def __init__(
@@ -48,10 +50,13 @@ class Analysis:
         results: Publisher,
         facts: AnalysisFacts,
         files: ResultFiles | None,
+        denoised: Sequence[Take] = (),
+        closed: Sequence[Event] = (),
     ) -> None:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
-        self._facts, self._files = facts, files
+        self._facts, self._files, self._denoised = facts, files, denoised
+        self._closed = list(closed)
         self._contexts = Contexts()
         self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref))
         self._received: FrameRef | None = None
@@ -131,6 +136,8 @@ class Analysis:
         if same_host:
             END_TO_END_SECONDS.observe((decided_ns - frame.stamps.t_pop_ns) / 1e9)
         CELLS_ALIVE.labels(frame.field).set(len(decision.segmentation.cells))
+        for take in self._denoised:  # before its labels: the page shows them together
+            take(moment)
         self._publish(decision, events, decided_ns)
         cells = decision.segmentation.cells if self._config.record.cells else None
         self._facts.decided(
@@ -167,7 +174,7 @@ class Analysis:
         send(encode_labels(ref, decision.segmentation.labels, stamps))
         send(encode_cells(ref, decision.segmentation.cells, stamps))
         send(encode_tracks(ref, decision.tracks, stamps))
-        send(encode_events(ref, events, stamps))
+        send(encode_events(ref, [*self._take_closed(frame.field), *events], stamps))
         ms = {name: (end - begin) / 1e6 for name, begin, end in stamps.stages}
         told: dict[str, Any] = {
             "fact": "decided",
@@ -178,6 +185,12 @@ class Analysis:
         }
         send(encode_fact(told, ref))
 
+    def _take_closed(self, field: str) -> list[Event]:
+        """Return the closed events of a field, once."""
+        mine = [event for event in self._closed if event.field == field]
+        self._closed = [event for event in self._closed if event.field != field]
+        return mine
+
     def _say_alive(self) -> None:
         received, in_flight = self._received, self._pipeline.in_flight
         self._control.alive(received if in_flight == 0 else self._decided, in_flight)
@@ -187,6 +200,10 @@ class Analysis:
             self._facts.answered(ack)
 
     def _end_of_stream(self) -> None:
+        for field in sorted({event.field for event in self._closed}):  # fields that never came again
+            closed = self._take_closed(field)
+            if closed[0].ref is not None:
+                self._results.send(encode_events(closed[0].ref, closed))
         for field, chain in self._pipeline.chains.items():
             last = self._last.get(field)
             events = [replace(event, ref=last.ref if last else None) for event in chain.finish()]

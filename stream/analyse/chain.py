@@ -85,9 +85,12 @@ class Chain:
         def make(group: plugins.Group, name: str, options: Mapping[str, Any]) -> Any:
             return plugins.load(group, name, base)(options)
 
-        denoiser = NoDenoiser() if settings.denoise == "none" else None
-        self.denoiser: Denoiser = denoiser or make("denoisers", settings.denoise, settings.denoise_options)
         self.segmenter: Segmenter = make("segmenters", settings.segment, settings.segment_options)
+        denoise = settings.denoise
+        if denoise == "auto":  # a segmenter that does not say what it looks at may look at denoised pixels
+            denoise = "none" if getattr(self.segmenter, "looks_at", "denoised") == "raw" else "recursive"
+        denoiser = NoDenoiser() if denoise == "none" else make("denoisers", denoise, settings.denoise_options)
+        self.denoiser: Denoiser = denoiser
         track_options = {"first_id": first_track_id, **settings.track_options}
         self.tracker: Tracker = make("trackers", settings.track, track_options)
         self.divider: Divider = make("dividers", settings.divide, settings.divide_options)
@@ -136,6 +139,9 @@ class Chain:
 
     def _denoise(self, work: Work) -> None:
         work.moment = self.denoiser.step(work.moment)
+        denoised, pixels = work.moment.denoised, work.moment.frame.pixels
+        if denoised is not None and denoised.shape != pixels.shape:
+            raise StageError(f"the denoiser returned pixels of {denoised.shape} for a frame of {pixels.shape}")
 
     def _segment(self, work: Work) -> None:
         work.segmentation = self.segmenter.step(work.moment)

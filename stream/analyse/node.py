@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from stream import metrics
+from stream.analyse import restart
 from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Chain, warm
 from stream.analyse.commander import Asks, Commander, OnDropped
+from stream.analyse.denoised import DenoisedFiles, DenoisedLive, Take
 from stream.analyse.pipeline import Pipeline
 from stream.analyse.results import ResultFiles, Writer
 from stream.config import Configuration
@@ -50,6 +52,8 @@ def run(
     for dtype in (np.uint16, np.uint8):
         warm(chain, _WARM_SHAPE, np.dtype(dtype), around.base)
     facts = AnalysisFacts(around.run_dir)
+    files = ResultFiles(around.run_dir / "labels", make_writer) if config.record.labels else None
+    closed = restart.take_up(facts, files)
     session = uuid.uuid4().hex[:12]
     results = Publisher(
         wire.results,
@@ -63,10 +67,13 @@ def run(
     frames = Subscriber(
         wire.frames, ["frame/"], name="analyse", policy=_policy(chain.deadline_ms), credits=wire.credits
     )
-    pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, facts.last_track_id(field) + 1))
+    pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, restart.first_track_id(facts, files, field)))
     commander = Commander(ask_policies(facts.dropped), facts, control.submit, config.feedback.max_age_ms)
-    files = ResultFiles(around.run_dir / "labels", make_writer) if config.record.labels else None
-    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, files)
+    denoised = DenoisedFiles(around.run_dir / "denoised") if config.record.denoised else None
+    takes: list[Take] = [denoised.decided] if denoised is not None else []
+    if watch.denoised:
+        takes.append(DenoisedLive(results.send, watch.max_fps).decided)
+    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, files, takes, closed)
     try:
         control.ready()
         around.report("ready", {"results": results.address})
@@ -77,6 +84,8 @@ def run(
         results.close()
         if files is not None:
             files.close()
+        if denoised is not None:
+            denoised.close()
         facts.close()
 
 

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 class Writer(Protocol):
     """Writes one field's masks, events and tracks (``stream.score.ctc_writer.ResultWriter``)."""
 
+    @property
+    def last_track_id(self) -> int: ...
+    def take_up(self, events: Iterable[Event]) -> None: ...
     def decided(self, frame: int, segmentation: Segmentation, tracks: Tracks, events: Iterable[Event]) -> None: ...
     def said(self, events: Iterable[Event]) -> None: ...
     def close(self) -> None: ...
@@ -30,7 +33,7 @@ _Item = tuple[str, Callable[[Writer], None]]
 
 
 class ResultFiles:
-    """Writes ``labels/FIELD/`` in the form of the Cell Tracking Challenge.
+    """Writes ``labels/FIELD/`` in the form of the Cell Tracking Challenge, going on with what is there.
 
     A disk that cannot keep up loses whole frames there, counted as ``results``/``overflow``; the analysis never waits.
     """
@@ -41,6 +44,25 @@ class ResultFiles:
         self._writers: dict[str, Writer] = {}
         self._thread = threading.Thread(target=self._run, name="results", daemon=True)
         self._thread.start()
+
+    def take_up(self, field: str, events: Iterable[Event]) -> int:
+        """Go on with a field's files, before its first frame is handed over. Idempotent.
+
+        Parameters
+        ----------
+        events
+            Every revision that was said so far; those that the files lack are written.
+
+        Returns
+        -------
+        int
+            The highest track id in the masks; 0 where there is none, or the folder cannot be used now.
+        """
+        try:
+            return self._writer(field, events).last_track_id
+        except StoreError as error:
+            log.error("%s", error)
+            return 0
 
     def decided(
         self, field: str, frame: int, segmentation: Segmentation, tracks: Tracks, events: Iterable[Event]
@@ -67,11 +89,19 @@ class ResultFiles:
         while (item := self._queue.get()) is not None:
             field, write = item
             try:
-                if field not in self._writers:
-                    self._writers[field] = self._make(self._folder / field.replace(":", "_"))
-                write(self._writers[field])
+                write(self._writer(field, ()))
             except StoreError as error:
                 FRAMES_LOST.labels("results", "refused").inc()
                 log.error("%s", error)
         for writer in self._writers.values():
-            writer.close()
+            try:
+                writer.close()
+            except StoreError as error:
+                log.error("%s", error)
+
+    def _writer(self, field: str, events: Iterable[Event]) -> Writer:
+        if field not in self._writers:
+            writer = self._make(self._folder / field.replace(":", "_"))
+            writer.take_up(events)
+            self._writers[field] = writer
+        return self._writers[field]

@@ -24,7 +24,7 @@ _EXTRAS = {
     "demo": ("mm_test_adapters",),
     "rtx": ("tensorrt_rtx",),
     "tensorrt": ("tensorrt",),
-    "train": ("torch",),
+    "train": ("torch", "onnx", "onnxscript", "onnxruntime", "skimage"),
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stream.export.recorded import Recorded
 from stream.export.results import TRACKS
-from stream.score.truth import numbered_masks, read_rows
+from stream.score.truth import numbered_masks, read_mask, read_rows
 
 Row = tuple[int, int, int, int]
 NO_MASKS = "masks: the run recorded no label images, or was cut off; [record] labels = true records them"
@@ -22,8 +22,9 @@ NO_PLACES = "gaps: no cells were recorded, so each track is taken to be there fr
 def write(found: Recorded, out: Path) -> dict[str, Any]:
     """Write the folder ``out``; say what is in it and what is missing.
 
-    Masks are copied as they are, with the tracks that were written beside them. Without masks the tracks are made from
-    the facts; a track that missed a decided frame goes on under a new number whose parent is the old one.
+    Masks are copied as they are, with the tracks that were written beside them; those of a run that goes on, or was cut
+    off, may be a few seconds behind, and masks that they do not know yet are left out. Without masks the tracks are
+    made from the facts; a track that missed a decided frame goes on under a new number whose parent is the old one.
     """
     out.mkdir(parents=True, exist_ok=True)
     if found.results is None:
@@ -31,10 +32,12 @@ def write(found: Recorded, out: Path) -> dict[str, Any]:
         text = "".join(" ".join(map(str, row)) + "\n" for row in rows)
         (out / TRACKS).write_text(text, encoding="utf-8", newline="\n")
         return {"masks": 0, "tracks": len(rows), "missing": [NO_MASKS] + [NO_PLACES] * (not len(found.spots))}
-    masks = numbered_masks(found.results)
+    shutil.copyfile(found.results / TRACKS, out / TRACKS)
+    told = max((row[2] for row in read_rows(out / TRACKS)), default=-1)
+    every = numbered_masks(found.results)
+    masks = {frame: path for frame, path in every.items() if frame <= told or not read_mask(path).any()}
     for path in masks.values():
         shutil.copyfile(path, out / path.name)
-    shutil.copyfile(found.results / TRACKS, out / TRACKS)
     holes = sorted(set(range(min(masks, default=0), max(masks, default=-1) + 1)) - set(masks))
     missing = [f"frames {', '.join(map(str, holes))}: never decided; the challenge's own tools want every frame"]
     return {"masks": len(masks), "tracks": len(read_rows(out / TRACKS)), "missing": missing if holes else []}

@@ -93,9 +93,7 @@ def _run(source: Path, field: str, places: bool) -> Recorded:
         lineage.read_frames(source, field),
         lineage.read_seconds(source, field),
         lineage.read_pixel_um(source, field),
-        labels
-        if (labels / results.TRACKS).is_file()
-        else None,  # a run that was cut off has no tracks beside its masks
+        labels if (labels / results.TRACKS).is_file() else None,
     )
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +15,15 @@ from numpy.typing import NDArray
 from stream.cells import Cells
 from stream.clock import wall_ns
 from stream.command import Ack, Command
+from stream.errors import StoreError
 from stream.event import Event
 from stream.facts.database import COMMIT_TIMEOUT_S, INSERT_LOSS, Database, Row, Statement
-from stream.facts.eventlog import EventLog
+from stream.facts.eventlog import EventLog, read_events
 from stream.facts.rig import INSERT_TRANSITION, transition_row
 from stream.frame import Frame, FrameRef, Gap
 from stream.lineage import Tracks, TrackState
+
+log = logging.getLogger(__name__)
 
 FILE = "analysis.sqlite"
 EVENTS_FILE = "events.jsonl"
@@ -77,6 +84,23 @@ INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (field, track_id)
     parent_id = excluded.parent_id, last = excluded.last, state = excluded.state, x_um = excluded.x_um,
     y_um = excluded.y_um
 """
+INSERT_EVENT = f"INSERT INTO events VALUES (NULL{', ?' * 19})"
+REVISIONS = "SELECT line, x_um, y_um, cell_count, elapsed_s FROM events WHERE field = ? ORDER BY id"
+# The last revision of each event that has neither been confirmed nor retracted.
+OPEN = """
+SELECT line, x_um, y_um, cell_count, elapsed_s FROM events said WHERE status = 'provisional' AND NOT EXISTS
+    (SELECT 1 FROM events later WHERE later.event_id = said.event_id AND later.revision > said.revision) ORDER BY id
+"""
+LAST_FRAME = (
+    "SELECT run, camera, session, epoch, seq, field, frame FROM frames WHERE field = ? ORDER BY id DESC LIMIT 1"
+)
+# Events are written ahead of tracks: a daughter may be known by her event alone.
+LAST_TRACK_ID = """
+SELECT ifnull(max(id), 0) FROM (
+    SELECT track_id AS id FROM tracks WHERE field = ?1 UNION ALL SELECT parent_id FROM events WHERE field = ?1
+    UNION ALL SELECT one.value FROM events, json_each(daughter_ids) one WHERE field = ?1
+)
+"""
 _STATES = tuple(state.name.lower() for state in TrackState)
 
 
@@ -94,6 +118,7 @@ class AnalysisFacts:
     def __init__(self, run_dir: Path) -> None:
         self._database = Database(run_dir / FILE, SCHEMA, VERSION)
         self._log = EventLog(run_dir / EVENTS_FILE)
+        self._events_path = run_dir / EVENTS_FILE
 
     def decided(
         self,
@@ -125,15 +150,8 @@ class AnalysisFacts:
 
     def event(self, event: Event) -> None:
         """Append one revision to ``events.jsonl`` at once, and to the table. Raises StoreError."""
-        line = event.as_line()
-        self._log.append(line)
-        where = (event.ref.session, event.ref.epoch, event.ref.seq) if event.ref else (None,) * 3
-        row = (
-            event.event_id, event.revision, event.kind, event.status, event.field, event.frame, event.emitted_frame,
-            event.confidence, event.parent_id, json.dumps(event.daughter_ids), *event.position_um, event.cell_count,
-            event.elapsed_s, event.reason, *where, line,
-        )  # fmt: skip
-        self._database.put((f"INSERT INTO events VALUES (NULL{', ?' * 19})", row))
+        self._log.append(event.as_line())
+        self._database.put((INSERT_EVENT, _event_row(event)))
 
     def sent(self, command: Command, policy: str = "") -> None:
         """Record a command before it is sent: on disk on return. Raises StoreError: do not send it."""
@@ -166,8 +184,61 @@ class AnalysisFacts:
         self._database.put(("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, default=str))))
 
     def last_track_id(self, field: str) -> int:
-        """Return the highest track id that the field has used; 0 where there is none."""
-        return int(self._database.query("SELECT ifnull(max(track_id), 0) FROM tracks WHERE field = ?", (field,))[0][0])
+        """Return the highest track id that a track or an event of the field bears; 0 where there is none."""
+        return int(self._database.query(LAST_TRACK_ID, (field,))[0][0])
+
+    def fields(self) -> list[str]:
+        """Return the fields with a decided frame or an event, by name."""
+        asked = "SELECT field FROM frames UNION SELECT field FROM events ORDER BY field"
+        return [row[0] for row in self._database.query(asked)]
+
+    def revisions(self, field: str) -> list[Event]:
+        """Return every revision of every event of a field, as they were said."""
+        return [_event_of(row) for row in self._database.query(REVISIONS, (field,))]
+
+    def close_open(self, reason: str = "restart") -> list[Event]:
+        """Retract every event that is still provisional, because whoever said it is gone.
+
+        The log is ahead of the table where a process was killed: what the table lacks is copied from it first.
+
+        Returns
+        -------
+        list
+            The revisions that close them, in the order in which the events were first said; on disk on return.
+
+        Raises
+        ------
+        StoreError
+            They cannot be written.
+        """
+        self._catch_up()
+        closed = [self._retracted(_event_of(row), reason) for row in self._database.query(OPEN)]
+        for event in closed:
+            self.event(event)
+        if closed:
+            self.flush()
+        return closed
+
+    def _catch_up(self) -> None:
+        known: dict[str, int] = dict(
+            self._database.query("SELECT event_id, max(revision) FROM events GROUP BY event_id")
+        )
+        try:
+            logged = list(read_events(self._events_path))
+        except StoreError as error:  # torn in the middle by a full disk: the table is what there is
+            log.warning("%s; only the events in %s are gone on with", error, FILE)
+            return
+        missing = [_logged_row(said) for said in logged if said["revision"] > known.get(said["event_id"], -1)]
+        if missing:
+            self._database.commit((INSERT_EVENT, lambda: missing))
+
+    def _retracted(self, event: Event, reason: str) -> Event:
+        found = self._database.query(LAST_FRAME, (event.field,))
+        ref = FrameRef(*found[0]) if found else None
+        last = max(event.emitted_frame, ref.frame if ref else event.emitted_frame)
+        return replace(
+            event, revision=event.revision + 1, status="retracted", reason=reason, emitted_frame=last + 1, ref=ref
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the number of committed rows by table."""
@@ -195,6 +266,36 @@ def _decided(frame: Frame, decided_ns: int, same_host: bool, missed: int, cells:
         decided_ns, same_host, json.dumps(stage_ms),
     )  # fmt: skip
     return f"INSERT INTO frames VALUES (NULL{', ?' * 16})", row
+
+
+def _event_row(event: Event) -> Row:
+    where = (event.ref.session, event.ref.epoch, event.ref.seq) if event.ref else (None,) * 3
+    return (
+        event.event_id, event.revision, event.kind, event.status, event.field, event.frame, event.emitted_frame,
+        event.confidence, event.parent_id, json.dumps(event.daughter_ids), *event.position_um, event.cell_count,
+        event.elapsed_s, event.reason, *where, event.as_line(),
+    )  # fmt: skip
+
+
+def _logged_row(said: Mapping[str, Any]) -> Row:
+    """Return the row of a line of ``events.jsonl``, which does not say where on the stage it was, nor when."""
+    event = _event_of((json.dumps(said), None, None, 0, 0.0))
+    row = list(_event_row(event))
+    row[10:12] = None, None
+    return tuple(row)
+
+
+def _event_of(row: Row) -> Event:
+    """Return the event of a row ``line, x_um, y_um, cell_count, elapsed_s``; a place that is unknown is the origin."""
+    line, x_um, y_um, cell_count, elapsed_s = row
+    said = json.loads(line)
+    (y, x), daughters = said["parent_yx_px"], said["daughters_yx_px"]
+    return Event(
+        said["kind"], said["event_id"], said["revision"], said["status"], said["field"], said["frame"],
+        said["emitted_frame"], said["confidence"], said["parent_id"], tuple(said["daughter_ids"]), (y, x),
+        tuple((y, x) for y, x in daughters), said["reason"], (x_um or 0.0, y_um or 0.0), cell_count,
+        elapsed_s=elapsed_s,
+    )  # fmt: skip
 
 
 def _cells_rows(cells: Cells) -> list[Row]:

@@ -55,7 +55,7 @@ def warned(lines: Iterable[Mapping[str, Any]]) -> list[Warned]:
     for revisions in by_id.values():
         first, last = (choose(revisions, key=lambda line: line["revision"]) for choose in (min, max))
         back = int(last["emitted_frame"]) if last["status"] == "retracted" else None
-        cut = last["reason"] == "end_of_stream" or last["status"] == "provisional"
+        cut = last["reason"] in ("end_of_stream", "restart") or last["status"] == "provisional"
         found.append(
             Warned(int(first["parent_id"]), int(first["emitted_frame"]), float(first["confidence"]), back, cut)
         )

@@ -19,7 +19,18 @@ from stream.watch.families import Families
 from stream.watch.server import Server
 from stream.watch.state import LiveState
 from stream.wire.control import ControlClient
-from stream.wire.messages import Disconnected, EndOfStream, EventsOf, Fact, Item, Labels, Lost, Reconnected, TracksOf
+from stream.wire.messages import (
+    Denoised,
+    Disconnected,
+    EndOfStream,
+    EventsOf,
+    Fact,
+    Item,
+    Labels,
+    Lost,
+    Reconnected,
+    TracksOf,
+)
 from stream.wire.policy import latest, lossless
 from stream.wire.subscribe import Subscriber
 
@@ -45,9 +56,10 @@ def run(config: Configuration, around: Surroundings) -> None:
     server = _serve(config, state, families, around.run_dir, control)
     around.report("page", server[1])
     feed = Feed(state)
+    topics = (*_RESULT_TOPICS, "denoised") if watch.denoised else _RESULT_TOPICS
     links = [
         Subscriber(wire.frames, _RIG_TOPICS, name="watch", policy=latest(), credits=wire.credits),
-        Subscriber(wire.results, _RESULT_TOPICS, name="watch", policy=latest(), credits=wire.credits),
+        Subscriber(wire.results, topics, name="watch", policy=latest(), credits=wire.credits),
     ]
     # Pictures may be passed over, a birth may not: families have a link of their own, of small tables.
     links.append(Subscriber(wire.results, _FAMILY_TOPICS, name="families", policy=lossless(), credits=wire.credits))
@@ -85,7 +97,7 @@ def _serve(
     if not port.isdigit():
         raise ConfigError(f"[watch] page = '{watch.page}' is no HOST:PORT, e.g. 127.0.0.1:8600")
     private = is_private(host)
-    state.status({"may_decide": private})
+    state.status({"may_decide": private, "denoised": watch.denoised})
     made = partial(
         Server,
         state,
@@ -156,6 +168,8 @@ class Feed:
                 self._state.frame(item)
             case Labels():
                 self._state.labels(item.ref.field, item.ref.frame, item.labels)
+            case Denoised():
+                self._state.denoised(item.ref.field, item.ref.frame, item.pixels)
             case TracksOf():
                 self._state.tracks(item.ref.field, item.ref.frame, item.tracks)
             case EventsOf():

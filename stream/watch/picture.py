@@ -137,6 +137,7 @@ def _header(shown: Shown, serial: int) -> dict[str, Any]:
         "pixel_um": round(frame.pixel_um, 5),
         "stage_um": [round(v, 3) for v in frame.stage_um[:2]],
         "decided": shown.labels is not None,
+        "denoised": shown.denoised,
         "behind": shown.behind,
         "marks": [
             {

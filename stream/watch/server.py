@@ -50,7 +50,7 @@ class Site:
         self._state, self._families, self._run_dir = state, families, run_dir
         self._decide = decide
         self._max_fps, self._quality = max_fps, jpeg_quality
-        self._broadcasts: dict[str, Broadcast] = {}
+        self._broadcasts: dict[tuple[str, bool], Broadcast] = {}
         self._viewers: set[Viewer] = set()
         self.app = Starlette(
             routes=[
@@ -75,12 +75,13 @@ class Site:
             yield
         self._state.unlisten(self._wakeup.from_thread)
 
-    def _broadcast(self, field: str) -> Broadcast:
-        if field not in self._broadcasts:
-            self._broadcasts[field] = Broadcast(
-                self._state, field, self._wakeup, self._executor, self._max_fps, self._quality
+    def _broadcast(self, field: str, denoised: bool) -> Broadcast:
+        key = (field, denoised)
+        if key not in self._broadcasts:
+            self._broadcasts[key] = Broadcast(
+                self._state, field, denoised, self._wakeup, self._executor, self._max_fps, self._quality
             )
-        return self._broadcasts[field]
+        return self._broadcasts[key]
 
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()

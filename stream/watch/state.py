@@ -1,7 +1,7 @@
 """What the live page knows: fed by the watch node's thread through plain calls, read by the page's server.
 
 Memory is flat whatever the run does: raw frames that wait for their labels share one byte budget, each field keeps one
-decided picture, lists keep their last rows.
+decided picture (and the last denoised one), lists keep their last rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class _Result:
 
     labels: NDArray[np.int32] | None = None
     tracks: Tracks | None = None
+    denoised: Crop | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +56,8 @@ class _Field:
     newest: _Seen | None = None
     decided: _Seen | None = None
     decided_result: _Result = field(default_factory=_Result)
+    denoised: tuple[_Seen, _Result] | None = None
+    """The newest decided frame of which denoised pixels came, with these in place of its own."""
     results: OrderedDict[int, _Result] = field(default_factory=OrderedDict)
     tracked: bool = False
     raw: bool = False
@@ -68,7 +71,8 @@ class Shown:
     """The picture to show of a field.
 
     ``key`` tells pictures apart; ``behind`` counts frames that arrived and are not decided. ``labels`` and ``tracks``
-    are None for a raw frame. ``marks`` are rows of recent events of this field.
+    are None for a raw frame. ``marks`` are rows of recent events of this field. ``denoised`` says whether the frame's
+    pixels are the denoised ones.
     """
 
     key: tuple[int, bool]
@@ -77,6 +81,7 @@ class Shown:
     tracks: Tracks | None
     behind: int
     marks: Sequence[Mapping[str, Any]]
+    denoised: bool = False
 
 
 class LiveState:
@@ -142,6 +147,11 @@ class LiveState:
             self._pair(place, frame)
         self._changed()
 
+    def denoised(self, field: str, frame: int, pixels: Crop) -> None:
+        """Take up the denoised pixels ``(y, x)`` of a decided frame, before its labels; not every frame has them."""
+        with self._lock:
+            self._result(self._place(field), frame).denoised = pixels
+
     def tracks(self, field: str, frame: int, tracks: Tracks) -> None:
         """Take up the tracks after a decided frame."""
         with self._lock:
@@ -206,8 +216,11 @@ class LiveState:
         with self._lock:
             return [name for name, place in self._fields.items() if place.newest]
 
-    def shown(self, field: str) -> Shown | None:
-        """Return the picture to show of a field: the newest decided one, or the raw one when analysis is far behind."""
+    def shown(self, field: str, denoised: bool = False) -> Shown | None:
+        """Return the picture to show of a field: the newest decided one, or the raw one when analysis is far behind.
+
+        With ``denoised`` it is the newest decided one of which denoised pixels came, while there is a recent one.
+        """
         with self._lock:
             place = self._fields.get(field)
             if place is None or place.newest is None:
@@ -215,9 +228,13 @@ class LiveState:
             raw = self._shows_raw(place)
             seen = place.newest if raw or place.decided is None else place.decided
             result = _Result() if raw else place.decided_result
+            smooth = self._smooth(place) if denoised and not raw else None
+            if smooth is not None:
+                seen, result = smooth
             marks = self._events.lately(field, seen.frame.frame, MARK_FRAMES)
             key = (seen.ordinal, result.labels is not None)
-            return Shown(key, seen.frame, result.labels, result.tracks, self._behind(place), marks)
+            behind = self._behind(place)
+            return Shown(key, seen.frame, result.labels, result.tracks, behind, marks, smooth is not None)
 
     def crops(self, n: int) -> tuple[Crop, ...]:
         """Return the small raw pictures of event number ``n``, before and after."""
@@ -288,6 +305,16 @@ class LiveState:
         newer = place.decided is None or seen.ordinal > place.decided.ordinal
         if newer and result.labels.shape == seen.frame.pixels.shape:
             place.decided, place.decided_result = seen, result
+            if result.denoised is not None and result.denoised.shape == seen.frame.pixels.shape:
+                smooth = replace(seen.frame, pixels=result.denoised)
+                place.denoised = _Seen(smooth, seen.ordinal, seen.at_ns), result
+
+    def _smooth(self, place: _Field) -> tuple[_Seen, _Result] | None:
+        """Return the denoised picture unless raw ones have gone on without it for so long that it would mislead."""
+        if place.denoised is None or place.decided is None:
+            return None
+        older_ms = (place.decided.at_ns - place.denoised[0].at_ns) / 1e6
+        return place.denoised if older_ms <= LAG_LIMIT_MS else None
 
     def _behind(self, place: _Field) -> int:
         return place.count - (place.decided.ordinal if place.decided else 0)

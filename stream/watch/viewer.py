@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -47,12 +48,21 @@ class Wakeup:
 
 
 class Broadcast:
-    """The pictures of one field: each is encoded once, at most ``max_fps`` a second, and only while somebody looks."""
+    """The pictures of one field, raw or denoised: each is encoded once, at most ``max_fps`` a second, and only while
+    somebody looks."""
 
     def __init__(
-        self, state: LiveState, field: str, wakeup: Wakeup, executor: Executor, max_fps: float, quality: int
+        self,
+        state: LiveState,
+        field: str,
+        denoised: bool,
+        wakeup: Wakeup,
+        executor: Executor,
+        max_fps: float,
+        quality: int,
     ) -> None:
-        self._state, self._field, self._wakeup, self._executor = state, field, wakeup, executor
+        self._state, self._wakeup, self._executor = state, wakeup, executor
+        self._shown = partial(state.shown, field, denoised)
         self._interval_s = 1 / max_fps
         self._encoder = Encoder(quality)
         self._lock = asyncio.Lock()
@@ -63,17 +73,24 @@ class Broadcast:
 
     async def newer(self, than: int) -> tuple[int, bytes]:
         """Return ``(serial, packet)`` of the newest picture once it is newer than serial ``than``."""
-        if self._serial <= than:
+        if self._serial <= than or self._left():
             async with self._lock:
-                while self._serial <= than:
+                while self._serial <= than or self._left():
                     await self._encode_next()
         return self._serial, self._packet
+
+    def _left(self) -> bool:
+        """Whether nobody looked for a while, so that the last picture shows what is long over."""
+        if asyncio.get_running_loop().time() < self._due_s + QUIET_S:
+            return False
+        shown = self._shown()
+        return shown is not None and _key(shown) != self._key
 
     async def _encode_next(self) -> None:
         loop = asyncio.get_running_loop()
         if (early_s := self._due_s - loop.time()) > 0:
             await asyncio.sleep(early_s)
-        while (shown := self._state.shown(self._field)) is None or _key(shown) == self._key:
+        while (shown := self._shown()) is None or _key(shown) == self._key:
             await self._wakeup.wait(FACTS_S)
         self._due_s = loop.time() + self._interval_s
         serial = self._serial + 1
@@ -92,7 +109,8 @@ Decide = Callable[[str, bool], None]
 class Viewer:
     """Serves one WebSocket until it closes.
 
-    The page says ``{"ack": serial}``, ``{"field": name}`` and, where it may, ``{"decide": id, "approve": true}``.
+    The page says ``{"ack": serial}``, ``{"field": name}``, ``{"denoised": true}`` and, where it may,
+    ``{"decide": id, "approve": true}``.
     """
 
     def __init__(
@@ -100,12 +118,12 @@ class Viewer:
         socket: WebSocket,
         state: LiveState,
         wakeup: Wakeup,
-        broadcast: Callable[[str], Broadcast],
+        broadcast: Callable[[str, bool], Broadcast],
         decide: Decide | None = None,
     ) -> None:
         self._decide = decide
         self._socket, self._state, self._wakeup, self._broadcast = socket, state, wakeup, broadcast
-        self._field = ""
+        self._field, self._denoised = "", False
         self._drawn = asyncio.Event()
         self._drawn.set()
         self._switched = asyncio.Event()
@@ -141,6 +159,9 @@ class Viewer:
         if (name := said.get("field")) in self._state.fields() and name != self._field:
             self._field = str(name)
             self._switched.set()
+        if isinstance(wanted := said.get("denoised"), bool) and wanted != self._denoised:
+            self._denoised = wanted
+            self._switched.set()
 
     async def _tell(self) -> None:
         events = commands = -1
@@ -163,7 +184,7 @@ class Viewer:
                 self._switched.clear()
                 serial = 0
             await self._drawn.wait()
-            packet = asyncio.create_task(self._broadcast(self._field).newer(serial))
+            packet = asyncio.create_task(self._broadcast(self._field, self._denoised).newer(serial))
             switched = asyncio.create_task(self._switched.wait())
             try:
                 await asyncio.wait((packet, switched), return_when=asyncio.FIRST_COMPLETED)

@@ -39,6 +39,7 @@ __all__ = [
     "decode",
     "encode_alive",
     "encode_cells",
+    "encode_denoised",
     "encode_events",
     "encode_fact",
     "encode_frame",
@@ -91,6 +92,16 @@ def encode_labels(ref: FrameRef, labels: NDArray[np.int32], stamps: Stamps = NO_
     payload = _bytes_of(image)
     header = _head("labels", ref) | _image(image) | {"xxh3": xxhash.xxh3_64_intdigest(payload)}
     return _message("labels", "labels", ref, header | {"stamps": _stamps(stamps)}, payload, stamps.t_pop_ns)
+
+
+def encode_denoised(
+    ref: FrameRef, pixels: NDArray[np.uint8] | NDArray[np.uint16], stamps: Stamps = NO_STAMPS
+) -> Message:
+    """Encode denoised pixels ``(y, x)``, uint8 or uint16."""
+    image = np.ascontiguousarray(pixels)
+    payload = _bytes_of(image)
+    header = _head("denoised", ref) | _image(image) | {"xxh3": xxhash.xxh3_64_intdigest(payload)}
+    return _message("denoised", "denoised", ref, header | {"stamps": _stamps(stamps)}, payload, stamps.t_pop_ns)
 
 
 def encode_cells(ref: FrameRef, cells: Cells, stamps: Stamps = NO_STAMPS) -> Message:

@@ -15,7 +15,7 @@ from stream.frame import Frame, FrameRef, Gap, Stamps
 from stream.lineage import Tracks
 
 NO_STAMPS = Stamps()
-MessageKind = Literal["frame", "gap", "labels", "cells", "tracks", "events", "fact", "alive"]
+MessageKind = Literal["frame", "gap", "labels", "denoised", "cells", "tracks", "events", "fact", "alive"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +44,15 @@ class Labels:
 
     ref: FrameRef
     labels: NDArray[np.int32]
+    stamps: Stamps = NO_STAMPS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoised:
+    """The denoised pixels ``(y, x)`` of one frame, in counts of the camera's type; only some frames have them."""
+
+    ref: FrameRef
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
     stamps: Stamps = NO_STAMPS
 
 
@@ -91,7 +100,7 @@ class Alive:
     pending: int
 
 
-Decoded = Frame | Gap | Labels | CellsOf | TracksOf | EventsOf | Fact | Alive
+Decoded = Frame | Gap | Labels | Denoised | CellsOf | TracksOf | EventsOf | Fact | Alive
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from stream.wire.messages import Message, MessageKind
 Loss = tuple[MessageKind, str, str]
 """Kind of message, camera, reason."""
 
-_REPLACEABLE: tuple[MessageKind, ...] = ("frame", "labels", "cells", "tracks", "alive")
+_REPLACEABLE: tuple[MessageKind, ...] = ("frame", "labels", "denoised", "cells", "tracks", "alive")
 """Kinds of which a newer message says all that an older one could."""
 
 

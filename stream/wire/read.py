@@ -34,6 +34,7 @@ from stream.wire.messages import (
     Alive,
     CellsOf,
     Decoded,
+    Denoised,
     EventsOf,
     Fact,
     Labels,
@@ -181,6 +182,10 @@ def _read_labels(ref: FrameRef, header: Header, payload: memoryview, t_receive_n
     return Labels(ref, labels, _read_stamps(header, t_receive_ns))
 
 
+def _read_denoised(ref: FrameRef, header: Header, payload: memoryview, t_receive_ns: int) -> Denoised:
+    return Denoised(ref, _read_image(header, payload, ("|u1", "<u2")), _read_stamps(header, t_receive_ns))
+
+
 def _read_cells(ref: FrameRef, header: Header, payload: memoryview, t_receive_ns: int) -> CellsOf:
     _checked(header, payload)
     return CellsOf(ref, unpack_table(Cells, header, payload), _read_stamps(header, t_receive_ns))
@@ -233,6 +238,7 @@ _READERS: dict[str, Callable[[FrameRef, Header, memoryview, int], Decoded]] = {
     "frame": _read_frame,
     "gap": _read_gap,
     "labels": _read_labels,
+    "denoised": _read_denoised,
     "cells": _read_cells,
     "tracks": _read_tracks,
     "events": _read_events,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from stream.analyse.chain import Chain, Decision
+from models.denoise.recursive import RecursiveDenoiser
+from models.denoise.wavelet import WaveletDenoiser
+from models.segment.classical import NucleiSegmenter
+from stream.analyse.chain import Chain, Decision, NoDenoiser
 from stream.analyse.gather import Gather
 from stream.analyse.pipeline import Drained, Failed, Pipeline
 from stream.clock import FakeClock
@@ -15,6 +19,7 @@ from stream.config import ChainSettings
 from stream.errors import ConfigError, StageError
 from stream.frame import Frame, Index, Stamps
 from stream.metrics import FRAMES_LOST
+from stream.stages import Moment
 
 SETTINGS = ChainSettings(segment="classical-nuclei", segment_channel="dna", measure_channels=("dna", "actin"))
 STARTS = {
@@ -128,6 +133,41 @@ def test_moments_beyond_the_deadline_are_dropped_and_counted() -> None:
     assert FRAMES_LOST.labels("analyse", "deadline")._value.get() == before + 8
     while not isinstance(pipeline.next(30), Drained):
         pass
+
+
+class Segments(NucleiSegmenter):
+    """Somebody's segmenter, which says nothing of what it looks at."""
+
+
+DENOISED = {
+    "a classical one looks at denoised pixels": ({"segment": "classical-phase"}, RecursiveDenoiser),
+    "somebody's may": ({"segment": f"{__file__}:Segments"}, RecursiveDenoiser),
+    "a network looks at raw ones": ({"segment": "nuclei-fast"}, NoDenoiser),
+    "unless it is told to": ({"segment": "nuclei", "segment_options": {"look": "denoised"}}, RecursiveDenoiser),
+    "so does the choosing one": ({"segment": "auto"}, NoDenoiser),
+    "none is none": ({"segment": "classical", "denoise": "none"}, NoDenoiser),
+    "what is named is made": ({"segment": "nuclei", "denoise": "wavelet"}, WaveletDenoiser),
+}
+
+
+@pytest.mark.parametrize(("chain", "denoiser"), DENOISED.values(), ids=DENOISED)
+def test_pixels_are_denoised_for_who_looks_at_them(chain: dict[str, object], denoiser: type) -> None:
+    assert type(Chain(ChainSettings.model_validate(chain)).denoiser) is denoiser
+
+
+class Shrinks:
+    """A denoiser that loses a row."""
+
+    def __init__(self, options: object) -> None: ...
+
+    def step(self, moment: Moment) -> Moment:
+        return replace(moment, denoised=moment.frame.pixels[1:].astype(np.float32))
+
+
+def test_denoised_pixels_of_another_shape_are_the_denoisers_fault() -> None:
+    chain = Chain(SETTINGS.model_copy(update={"denoise": f"{__file__}:Shrinks"}))
+    with pytest.raises(StageError, match=r"the denoiser returned pixels of \(159, 160\) for a frame of \(160, 160\)"):
+        chain.step(Moment(next(frames())))
 
 
 def test_an_unknown_stage_names_the_nearest() -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium on this mac
 
 
 class Movie(threading.Thread):
-    """Three cells that wander through two fields at 20 frames/s until the movie is closed."""
+    """Three cells that wander through two fields at 20 frames/s until the movie is closed; dark in denoised pixels."""
 
     def __init__(self, live: LiveState) -> None:
         super().__init__(daemon=True)
@@ -49,6 +49,7 @@ class Movie(threading.Thread):
         um, still = frame.to_stage_um(yx), np.zeros((3, 2))
         tracks = Tracks(ids, ids * 0, ids * 0, ids * 0, np.zeros(3, np.int8), ids.astype(np.int32), um, still)
         self._live.frame(frame)
+        self._live.denoised(field, number, 600 - pixels)
         self._live.labels(field, number, labels)
         self._live.tracks(field, number, tracks)
         self._live.latency({"segment": 4.0}, 12.0)
@@ -121,6 +122,23 @@ def test_outlines_are_coloured_and_a_key_hides_them(browser: Chromium) -> None:
     browser.evaluate(press % "o")
     assert browser.evaluate("document.querySelector('#outlines').getAttribute('aria-pressed')") == "false"
     assert pixels_where(browser, colourful) == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_denoised_pixels_have_a_button_and_a_key_where_they_are_offered(browser: Chromium, live: LiveState) -> None:
+    press = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'd', bubbles: true}))"
+    button, white = "document.querySelector('#denoised')", "r > 150 && g > 150 && b > 150"
+    assert browser.evaluate(f"{button}.hidden")
+    few = pixels_where(browser, white)
+    live.status({"denoised": True})
+    browser.until(f"!{button}.hidden")
+    for act, pressed in ((f"{button}.click()", True), (press, False)):
+        browser.evaluate(act)
+        assert browser.evaluate(f"{button}.getAttribute('aria-pressed')") == str(pressed).lower()
+        drawn = int(browser.evaluate(DRAWN))
+        browser.until(f"{DRAWN} >= {drawn + 4}")
+        assert (pixels_where(browser, white) > 3 * few) is pressed
+        assert browser.evaluate("document.querySelector('#note').hidden")
 
 
 @pytest.mark.usefixtures("server")
@@ -213,9 +231,10 @@ def test_cut_off_and_back(browser: Chromium, live: LiveState, server: Server) ->
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("size_px", [(1280, 800), (390, 844)])
-def test_nothing_runs_over_the_side(browser: Chromium, size_px: tuple[int, int]) -> None:
+def test_nothing_runs_over_the_side(browser: Chromium, live: LiveState, size_px: tuple[int, int]) -> None:
+    live.status({"denoised": True})
     browser.resize(size_px)
-    browser.until(f"innerWidth === {size_px[0]}")
+    browser.until(f"innerWidth === {size_px[0]} && !document.querySelector('#denoised').hidden")
     assert browser.evaluate("document.documentElement.scrollWidth") <= size_px[0]
 
 

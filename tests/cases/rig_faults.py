@@ -400,8 +400,9 @@ FAULTS = (
 )  # fmt: skip
 
 WHOLE_RUNS = (
-    ("the analysis is killed", "goes on; the analysis is started again and its tracks go on", "none is asked for", "",
-     "frames that were being decided, counted"),
+    ("the analysis is killed", "goes on; the analysis is started again and keeps what was recorded",
+     "none is asked for", "",
+     "frames that were being decided, counted; tracks begin anew under new numbers, open events are retracted"),
     ("the rig is killed", "starts again in a new epoch; frame numbers go on", "`unknown`", "look at the frames",
      "frames while it was gone"),
     ("the analysis is stopped (SIGSTOP)", "closed the light, undid what feedback changed, opened it again", "`refused`",

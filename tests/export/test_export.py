@@ -235,6 +235,16 @@ def test_ctc_passes_the_challenges_own_check(
     assert validate_sequence(str(tmp_path / "c"), threads=1)["Valid"] == 1
 
 
+def test_masks_that_the_tracks_do_not_know_yet_stay_out(tmp_path: Path) -> None:
+    res = family.evaluated(tmp_path / "in")
+    behind = [(label, first, min(last, 17), parent) for label, first, last, parent in RES_ROWS if first <= 17]
+    (res / "res_track.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in behind))
+    said = write(open_recorded(res), "ctc", tmp_path / "c")
+    kept = [frame for frame in family.FRAMES if frame <= 17]
+    assert sorted(numbered_masks(tmp_path / "c")) == kept
+    assert said["masks"] == len(kept) < len(family.FRAMES)
+
+
 def test_ctc_without_masks_says_what_is_missing(tmp_path: Path, unlabelled: Path) -> None:
     said = write(open_recorded(unlabelled), "ctc", tmp_path / "c")
     fresh = max(family.TRACKS) + 1

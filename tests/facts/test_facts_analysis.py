@@ -83,6 +83,65 @@ def test_track_ids_go_on_after_a_restart(tmp_path: Path) -> None:
     again.close()
 
 
+def test_track_ids_that_only_an_event_knows_are_not_given_again(tmp_path: Path) -> None:
+    facts = AnalysisFacts(tmp_path)
+    facts.decided(frame(0), 1, tracks=tracks(0, 3))
+    facts.event(event(2, 2))  # of 7 into 8 and 9
+    facts.flush()
+    assert (facts.last_track_id(FIELD), facts.last_track_id("Camera:p1")) == (9, 0)
+    facts.close()
+
+
+def test_events_that_were_left_open_are_retracted_once(tmp_path: Path) -> None:
+    facts = AnalysisFacts(tmp_path)
+    facts.decided(frame(6), 1, tracks=tracks(6, 3))
+    left = event(4, 5, "provisional", revision=1, parent=1)
+    for one in (event(4, 4, "provisional", parent=1), left, event(2, 2, "provisional"), event(2, 5, revision=1)):
+        facts.event(one)
+    facts.close()
+    again = AnalysisFacts(tmp_path)
+    closed = again.close_open()
+    assert closed == [
+        replace(left, revision=2, status="retracted", reason="restart", emitted_frame=7, ref=ref(6))
+    ]  # one frame after the last that is known, as at the end of a stream
+    assert again.close_open() == []
+    again.close()
+    assert (tmp_path / "events.jsonl").read_text().splitlines()[-1] == closed[0].as_line()
+    assert read(tmp_path, "SELECT status, reason, seq FROM events ORDER BY id DESC LIMIT 1") == [
+        ("retracted", "restart", 6)
+    ]
+
+
+def test_revisions_that_only_the_log_has_are_taken_into_the_table(tmp_path: Path) -> None:
+    """A killed analysis has said them, written them to the log, and not committed them."""
+    facts = AnalysisFacts(tmp_path)
+    facts.event(event(2, 2, "provisional"))
+    facts.close()
+    lost = [event(2, 4, revision=1), event(5, 5, "provisional", parent=20)]
+    with (tmp_path / "events.jsonl").open("a") as log:
+        log.writelines(one.as_line() + "\n" for one in lost)
+    again = AnalysisFacts(tmp_path)
+    assert [(one.event_id, one.revision, one.emitted_frame) for one in again.close_open()] == [(lost[1].event_id, 1, 6)]
+    assert again.last_track_id(FIELD) == 20
+    assert [one.as_line() for one in again.revisions(FIELD)] == (tmp_path / "events.jsonl").read_text().splitlines()
+    assert again.fields() == [FIELD]
+    again.close()
+    assert read(tmp_path, "SELECT status, x_um FROM events ORDER BY id") == [
+        ("provisional", 1.0), ("confirmed", None), ("provisional", None), ("retracted", 0.0)
+    ]  # fmt: skip
+
+
+def test_a_log_that_a_full_disk_tore_in_the_middle_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    facts = AnalysisFacts(tmp_path)
+    facts.event(event(2, 2, "provisional"))
+    facts.close()
+    with (tmp_path / "events.jsonl").open("a") as log:
+        log.write('{"schema":1,"ki{"schema":1}\n')
+    again = AnalysisFacts(tmp_path)
+    assert [one.event_id for one in again.close_open()] == [event(2, 2).event_id]
+    again.close()
+
+
 def test_every_revision_is_kept_in_the_table_and_in_the_log(tmp_path: Path) -> None:
     facts = AnalysisFacts(tmp_path)
     told = [event(2, 2, "provisional"), event(2, 4, "retracted", revision=1)]

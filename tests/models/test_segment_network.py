@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from segment_scene import discs, grid
 
 from models import zoo
-from models.segment import sight
+from models.segment import auto, sight
 from models.segment.auto import AutoSegmenter
 from models.segment.growth import STEP
 from models.segment.network import NetworkSegmenter
@@ -301,6 +301,16 @@ def test_auto_without_a_network_is_classical_and_says_why(
     assert len(segmenter.step(moment(picture)).cells) > 10
     assert segmenter.choice.startswith(f"classical-{kind}, ")
     assert f"none of its networks ({kind}" in caplog.text
+
+
+def test_a_segmenter_says_which_pixels_it_looks_at(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert AutoSegmenter({}).looks_at == "denoised", "without a network it is classical"
+    blob_onnx(shelf / "nuclei.onnx")
+    for look in ("raw", "denoised"):
+        assert AutoSegmenter({"look": look}).looks_at == look
+        assert NetworkSegmenter({"look": look}).looks_at == look
+    monkeypatch.setattr(auto, "available", lambda: {"openvino": "it is not installed"})
+    assert AutoSegmenter({}).looks_at == "denoised", "nothing runs the network"
 
 
 def test_auto_falls_back_only_where_the_runtime_was_left_open(shelf: Path) -> None:

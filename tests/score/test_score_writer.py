@@ -1,8 +1,10 @@
-"""Result folders: labels, gaps, parents, the limit of 16 bits."""
+"""Result folders: labels, gaps, parents, the limit of 16 bits, and going on with what a killed writer left."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,12 @@ import pytest
 import tifffile
 
 from stream.cells import Segmentation, make_cells
+from stream.clock import FakeClock
 from stream.errors import StoreError
 from stream.event import Event, event_id
 from stream.lineage import Tracks
 from stream.score.ctc_writer import ResultWriter
+from tests.cases.family import Shown, movie
 
 
 def segmentation(*labels: int) -> Segmentation:
@@ -124,3 +128,105 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write results"):
         ResultWriter(tmp_path / "file" / "res")
+
+
+def write_movie(writer: ResultWriter, shown: Sequence[Shown], clock: FakeClock, step_ms: float) -> None:
+    for one in shown:
+        clock.advance_ms(step_ms)
+        writer.decided(one.frame.frame, one.segmentation, one.tracks, one.events)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("step_ms", [10, 6000], ids=["tracks older than the masks", "tracks of the last mask"])
+@pytest.mark.parametrize("cut", range(len(list(movie())) + 1))
+def test_a_writer_that_is_killed_after_any_frame_is_gone_on_with_as_if_it_had_lived(
+    tmp_path: Path, cut: int, step_ms: float
+) -> None:
+    whole, killed, shown, clock = tmp_path / "whole", tmp_path / "killed", list(movie()), FakeClock()
+    writer = ResultWriter(whole, clock=clock)
+    write_movie(writer, shown[:cut], clock, step_ms)
+    shutil.copytree(whole, killed)  # what is on disk when the process dies
+    write_movie(writer, shown[cut:], clock, step_ms)
+    writer.close()
+    again = ResultWriter(killed, clock=clock)
+    again.take_up([event for one in shown[:cut] for event in one.events])
+    write_movie(again, shown[cut:], clock, step_ms)
+    again.close()
+    assert contents(killed) == contents(whole)
+    assert any(row[0] > 60000 for row in again.rows()), "the movie has a track that is seen again"
+
+
+def test_what_a_kill_tore_is_passed_over_and_everything_whole_stays(tmp_path: Path) -> None:
+    first = division("provisional", 2, 1, 3, 2)
+    write(tmp_path, FAMILY, KNOWN, {2: [first]})
+    before = contents(tmp_path)
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b'{"schema":1,"kind":"divi')
+    (tmp_path / "mask004.tif.part").write_bytes(b"II*")
+    (tmp_path / "mask004.tif").write_bytes(before["mask003.tif"][:40])
+    again = ResultWriter(tmp_path)
+    again.take_up([first])
+    again.said([division("retracted", 2, 1, 3, 2, revision=1)])
+    again.decided(7, segmentation(10), tracks(t10=0), [])
+    again.close()
+    after = contents(tmp_path)
+    assert all(after[name] == before[name] for name in before if name.startswith("mask"))
+    assert after["events.jsonl"].startswith(before["events.jsonl"])
+    words = [json.loads(line) for line in after["events.jsonl"].splitlines()]
+    assert [(one["event_id"], one["status"]) for one in words] == [
+        (first.event_id, "provisional"),
+        (first.event_id, "retracted"),
+    ]
+    assert again.rows() == [(1, 0, 1, 0), (2, 2, 3, 0), (3, 2, 3, 1), (9, 0, 3, 0), (10, 7, 7, 0)]
+    assert "mask004.tif.part" not in after
+
+
+def test_labels_stay_unique_after_a_restart(tmp_path: Path) -> None:
+    seen_again = {0: [1, 2], 1: [2], 2: [1, 2], 3: [1], 4: [1, 2]}  # 65535 and 65534
+    write(tmp_path, seen_again, tracks(t1=0, t2=0), {})
+    again = ResultWriter(tmp_path)
+    again.take_up([])
+    assert again.last_track_id == 2
+    for frame, labels in {6: [3], 7: [], 8: [3]}.items():
+        again.decided(frame, segmentation(*labels), tracks(t3=0), [])
+    again.close()
+    assert again.rows() == [
+        (1, 0, 0, 0), (2, 0, 2, 0), (3, 6, 6, 0), (65533, 8, 8, 3), (65534, 4, 4, 2), (65535, 2, 4, 1)
+    ]  # fmt: skip
+
+
+def test_revisions_that_the_killed_writer_had_not_written_are_made_up_for(tmp_path: Path) -> None:
+    frames = {0: [1], 1: [], 2: [1], 3: [2, 3]}  # the mother's last label is 65535
+    said = [division("provisional", 3, 1, 2, 3), division("confirmed", 3, 1, 2, 3, revision=1)]
+    write(tmp_path, frames, tracks(t1=0, t2=1, t3=1), {3: said[:1]})
+    for _ in range(2):  # and not twice
+        again = ResultWriter(tmp_path)
+        again.take_up(said)
+        again.close()
+    words = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(one["event_id"], one["status"]) for one in words] == [
+        ("f/f3/division/65535", "provisional"),
+        ("f/f3/division/65535", "confirmed"),
+    ]
+
+
+def test_a_folder_that_cannot_be_gone_on_with_is_left_as_it_is(tmp_path: Path) -> None:
+    write(tmp_path, FAMILY, KNOWN, {})
+    (tmp_path / "res_track.txt").write_text("1 0 x 0\n")
+    before = contents(tmp_path)
+    with pytest.raises(StoreError, match="cannot be gone on with"):
+        ResultWriter(tmp_path).take_up([])
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_kept_of_an_event_after_its_last_word_but_a_divisions_parents(tmp_path: Path) -> None:
+    writer = write(tmp_path, FAMILY, KNOWN, {2: [division("provisional", 2, 1, 3, 2)]})
+    assert list(writer._mothers) == ["f/f2/division/1"]
+    closed = ResultWriter(tmp_path)
+    closed.take_up([])
+    closed.said([division("confirmed", 2, 1, 3, 2, revision=1)])
+    closed.close()
+    assert (closed._mothers, closed._event_parents) == ({}, {"f/f2/division/1": {3: 1, 2: 1}})

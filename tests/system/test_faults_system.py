@@ -10,11 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 
 from stream.clock import wall_ns
 from stream.command import Ack, Action, Cause, Command, SetExposure, SetRoi, Stop
+from stream.event import Event, event_id
+from stream.facts.eventlog import read_events
 from stream.facts.run_folder import read_configuration
+from stream.score.truth import read_rows
 from stream.wire.control import ControlClient
 from tests.system.conftest import BackgroundRun
 
@@ -34,23 +39,50 @@ def ask(run: BackgroundRun, action: Action, origin: str = "operator", **more: An
     return answer
 
 
-def test_a_killed_analysis_is_started_again_and_tracks_go_on(begin: Begin) -> None:
-    run = begin("democam.toml", FAST)
+def test_a_killed_analysis_is_started_again_keeps_what_was_recorded_and_closes_what_was_open(begin: Begin) -> None:
+    run = begin("democam.toml", {**FAST, "record": {"labels": True}})
     run.wait(lambda: run.decided() > 20)
     highest = run.query("analysis.sqlite", "SELECT max(track_id) FROM tracks")[0][0]
+    left = _left_open(run, highest)
+    folder = run.run_dir / "labels" / left.field.replace(":", "_")
+    run.wait(lambda: len(list(folder.glob("mask*.tif"))) > 20)
     before = run.pid("analyse")
     os.kill(before, signal.SIGKILL)
     run.wait(lambda: run.pid("analyse") != before)
+    masks = {path: path.read_bytes() for path in folder.glob("mask*.tif")}
     killed_at = run.taken()
     run.wait(lambda: run.query("analysis.sqlite", "SELECT count(*) FROM frames WHERE frame > ?", killed_at)[0][0] > 10)
     first_new = run.query("analysis.sqlite", "SELECT min(track_id) FROM tracks WHERE born > ?", killed_at)[0][0]
-    assert first_new is None or first_new > highest
+    assert first_new is None or first_new > max(left.daughter_ids), "tracks begin anew, under new numbers"
     taken = run.query("rig.sqlite", "SELECT max(seq) + 1 - count(*), count(DISTINCT epoch) FROM frames")[0]
     assert taken == (0, 1), "the rig must not notice that an analysis dies"
     run.end()
     assert run.report is not None
     assert run.report.restarts == {"analyse": 1}
     assert run.report.error == ""
+    assert {path: path.read_bytes() for path in masks} == masks, "masks from before are as they were"
+    rows = read_rows(folder / "res_track.txt")[:, 0]
+    assert len(np.unique(rows)) == len(rows)
+    shown = {path.name: np.unique(tifffile.imread(path)) for path in folder.glob("mask*.tif")}
+    assert len(shown) > len(masks)
+    assert set(np.unique(np.concatenate([*shown.values()])).tolist()) - {0} == set(rows.tolist())
+    for path in (run.run_dir / "events.jsonl", folder / "events.jsonl"):
+        words = {said["event_id"]: (said["status"], said["reason"]) for said in read_events(path)}
+        assert words[left.event_id] == ("retracted", "restart")
+        assert [word for word in words.values() if word[0] == "provisional"] == []
+
+
+def _left_open(run: BackgroundRun, track_id: int) -> Event:
+    """Write into the log of a running analysis a division that it will not live to close."""
+    field, frame = run.query("analysis.sqlite", "SELECT field, max(frame) FROM frames")[0]
+    daughters = (track_id + 1000, track_id + 1001)
+    event = Event(
+        "division", event_id(field, frame, "division", track_id), 0, "provisional", field, frame, frame, 0.5, track_id,
+        daughters, (1.0, 1.0), ((1.0, 1.0), (1.0, 9.0)),
+    )  # fmt: skip
+    with (run.run_dir / "events.jsonl").open("ab") as log:
+        log.write(event.as_line().encode() + b"\n")
+    return event
 
 
 def test_a_killed_rig_is_started_again_in_a_new_epoch(begin: Begin) -> None:

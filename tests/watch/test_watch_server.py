@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from stream.facts.rig import RigFacts
 from stream.frame import Frame
+from stream.watch import viewer as viewer_module
 from stream.watch.doors import is_private, known_host
 from stream.watch.server import Server
 from stream.watch.state import LiveState
@@ -175,6 +176,29 @@ def test_a_viewer_chooses_its_field(port: int, live: LiveState) -> None:
         assert picture(link)["field"] == FIELD
         link.send(json.dumps({"ack": 1, "field": "Camera:p1"}))
         assert picture(link)["field"] == "Camera:p1"
+
+
+def test_a_viewer_chooses_denoised_pixels_and_another_stays_with_raw_ones(port: int, live: LiveState) -> None:
+    live.denoised(FIELD, 1, np.full((32, 32), 9, np.uint16))
+    feed(live, 1)
+    with viewer(port) as link, viewer(port) as other:
+        assert picture(link)["denoised"] is picture(other)["denoised"] is False
+        link.send(json.dumps({"ack": 1, "denoised": True}))
+        assert picture(link)["denoised"] is True
+        link.send(json.dumps({"ack": 1, "denoised": False}))
+        assert picture(link)["denoised"] is False
+
+
+def test_who_comes_back_to_a_picture_that_nobody_saw_for_long_sees_the_newest(
+    port: int, live: LiveState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(viewer_module, "QUIET_S", 0.0)
+    feed(live, 1)
+    with viewer(port) as link:
+        assert picture(link)["frame"] == 1
+    feed(live, 2)
+    with viewer(port) as link:
+        assert picture(link)["frame"] == 2
 
 
 def test_facts_bring_only_changed_rows(port: int, live: LiveState) -> None:

@@ -113,6 +113,44 @@ def test_labels_of_another_shape_are_not_drawn(live: LiveState) -> None:
     assert live.shown(FIELD).labels is None  # type: ignore[union-attr]
 
 
+def smooth(live: LiveState, frame: Frame, pixels: np.ndarray | None = None) -> None:
+    """Decide a frame; with denoised pixels where they are given."""
+    live.frame(frame)
+    if pixels is not None:
+        live.denoised(FIELD, frame.frame, pixels)
+    live.labels(FIELD, frame.frame, labels_of(frame))
+
+
+def test_denoised_pixels_are_shown_where_asked_with_the_outlines_of_their_frame(live: LiveState) -> None:
+    smooth(live, a_frame(1), np.full((96, 96), 50, np.uint16))
+    smooth(live, a_frame(2))
+    shown = live.shown(FIELD, denoised=True)
+    assert shown is not None
+    assert (shown.frame.frame, shown.denoised, shown.behind) == (1, True, 0)
+    assert shown.labels is not None
+    assert (shown.frame.pixels == 50).all()
+    raw = live.shown(FIELD)
+    assert raw is not None
+    assert (raw.frame.frame, raw.denoised, int(raw.frame.pixels[0, 0])) == (2, False, 102)
+
+
+def test_denoised_pixels_that_come_no_more_give_way_to_raw_ones(live: LiveState, clock: FakeClock) -> None:
+    smooth(live, a_frame(1), np.full((96, 96), 50, np.uint16))
+    for number, denoised in ((2, True), (3, False)):
+        clock.advance_ms(module.LAG_LIMIT_MS - 100)
+        smooth(live, a_frame(number))
+        assert live.shown(FIELD, denoised=True).denoised is denoised  # type: ignore[union-attr]
+    smooth(live, a_frame(4), np.full((96, 96), 50, np.uint16))
+    assert live.shown(FIELD, denoised=True).denoised  # type: ignore[union-attr]
+
+
+def test_denoised_pixels_of_another_shape_are_not_shown(live: LiveState) -> None:
+    smooth(live, a_frame(1), np.full((5, 5), 50, np.uint16))
+    shown = live.shown(FIELD, denoised=True)
+    assert shown is not None
+    assert (shown.denoised, int(shown.frame.pixels[0, 0])) == (False, 101)
+
+
 @pytest.mark.parametrize(("channel", "expected"), [("", 100 + 4), ("RFP", 100 + 5)])
 def test_one_channel_is_shown(channel: str, expected: int, clock: FakeClock) -> None:
     live = LiveState(channel=channel, clock=clock)

@@ -17,7 +17,7 @@ from stream.event import Event
 from stream.frame import Frame, FrameRef, Gap, Index, Stamps
 from stream.lineage import Tracks
 from stream.wire import codec
-from stream.wire.messages import Alive, CellsOf, EventsOf, Fact, Labels, Message, TracksOf
+from stream.wire.messages import Alive, CellsOf, Denoised, EventsOf, Fact, Labels, Message, TracksOf
 
 REF = FrameRef("run", "cam", "s1", 2, 7, "cam:p0", 9)
 STAMPS = Stamps(1, "core", 2, 3, 0, 5, "host", (("segment", 10, 20),))
@@ -121,6 +121,17 @@ def test_labels_of_any_size_travel(largest: int) -> None:
     assert got.labels.dtype == np.int32
     assert np.array_equal(got.labels, labels)
     assert not got.labels.flags.writeable
+    assert (got.ref, got.stamps) == (REF, STAMPS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_denoised_pixels_travel(dtype: Any) -> None:
+    pixels = np.arange(12, dtype=dtype).reshape(3, 4)
+    got = codec.decode(codec.encode_denoised(REF, pixels, STAMPS).parts())
+    assert isinstance(got, Denoised)
+    assert got.pixels.dtype == dtype
+    assert np.array_equal(got.pixels, pixels)
+    assert not got.pixels.flags.writeable
     assert (got.ref, got.stamps) == (REF, STAMPS)
 
 

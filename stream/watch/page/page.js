@@ -17,6 +17,7 @@ let linked = false;
 let facts = null;
 let heardMs = performance.now();
 let field = "";
+let denoised = false;
 let first = true;
 let retryMs = 500;
 
@@ -32,6 +33,7 @@ function connect() {
     events.clear();
     commands.clear();
     if (field) say({ field });
+    if (denoised) say({ denoised });
   };
   socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : see(data));
   socket.onclose = () => {
@@ -53,6 +55,7 @@ function hear(news) {
   first = false;
   vitals(news);
   fields(news);
+  $("denoised").hidden = !news.status.denoised;
   refresh();
 }
 
@@ -71,12 +74,13 @@ async function see(data) {
 
 function note(header) {
   const node = $("note");
-  node.hidden = header.decided && header.behind <= 3;
-  const plain = header.decided ? "" : "raw image; ";
-  if (!node.hidden) node.textContent = header.behind ? `${plain}analysis ${header.behind} frame${header.behind === 1 ? "" : "s"} behind` : plain;
+  const raw = !header.decided || (denoised && !header.denoised);
+  const behind = `analysis ${header.behind} frame${header.behind === 1 ? "" : "s"} behind`;
+  node.hidden = !raw && header.behind <= 3;
+  if (!node.hidden) node.textContent = [...(raw ? ["raw image"] : []), ...(header.behind ? [behind] : [])].join("; ");
 }
 
-// ---- fields and overlays
+// ---- fields, pixels and overlays
 
 function fields(news) {
   field ||= news.field?.name ?? "";
@@ -108,12 +112,20 @@ function toggle(layer) {
   picture.draw();
 }
 
+function smooth() {
+  denoised = !denoised;
+  $("denoised").setAttribute("aria-pressed", String(denoised));
+  say({ denoised });
+}
+
+$("denoised").addEventListener("click", smooth);
 for (const layer of Object.keys(picture.layers)) $(layer).addEventListener("click", () => toggle(layer));
 
 const KEYS = { o: "outlines", i: "ids", t: "trails", e: "marks" };
 addEventListener("keydown", (press) => {
   if (press.ctrlKey || press.metaKey || press.altKey) return;
   if (KEYS[press.key]) toggle(KEYS[press.key]);
+  if (press.key === "d" && facts?.status.denoised) smooth();
   const step = { ArrowLeft: -1, ArrowRight: 1 }[press.key];
   if (step && facts?.fields.length > 1) {
     const names = facts.fields;
