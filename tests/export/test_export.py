@@ -236,10 +236,11 @@ def test_ctc_passes_the_challenges_own_check(
 
 
 def test_masks_that_the_tracks_do_not_know_yet_stay_out(tmp_path: Path) -> None:
-    res = family.evaluated(tmp_path / "in")
+    run = family.record(tmp_path / "in")
+    (res,) = (run / "labels").iterdir()
     behind = [(label, first, min(last, 17), parent) for label, first, last, parent in RES_ROWS if first <= 17]
     (res / "res_track.txt").write_text("".join(" ".join(map(str, row)) + "\n" for row in behind))
-    said = write(open_recorded(res), "ctc", tmp_path / "c")
+    said = write(open_recorded(run), "ctc", tmp_path / "c")
     kept = [frame for frame in family.FRAMES if frame <= 17]
     assert sorted(numbered_masks(tmp_path / "c")) == kept
     assert said["masks"] == len(kept) < len(family.FRAMES)
