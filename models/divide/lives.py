@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import msgpack
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from models.divide import history
 from models.divide.fates import Fates
-from models.divide.rule import DivideOptions, RuleDivider
+from models.divide.rule import DivideOptions, RuleDivider, as_event
 from models.divide.signs import Kind
 from models.divide.telling import Now
 from models.divide.warning import Warnings
@@ -23,9 +23,11 @@ from stream.errors import StageError
 from stream.event import Event
 from stream.stages import Tracked
 
-SCHEMA = 1
+SCHEMA = 2
 SHINES = 0.3
 """Nuclei are brighter than their ground by more than this, in units of the frame's own contrast; there it is 1."""
+ENOUGH = 5
+"""Cells that show of which kind a picture is; with fewer, a later frame that shows more of them is believed instead."""
 SPARSE = 4
 """Every so manieth line and column tells what the ground is like."""
 
@@ -60,34 +62,44 @@ class LifeDivider:
         self._rule = RuleDivider({name: getattr(self._options, name) for name in DivideOptions.model_fields})
         self._history: history.History = history.begin()
         self._kind: Kind | None = None
+        self._judged = 0
         self._last: Now | None = None
+        self._untold: list[Event] = []
         self._warnings, self._fates = self._watchers()
 
     def reset(self, reason: str) -> None:
         """Forget the past, and what is pending."""
         self._rule.reset(reason)
         self._history, self._kind, self._last = history.begin(), None, None
+        self._judged, self._untold = 0, []
         self._warnings, self._fates = self._watchers()
 
     def step(self, tracked: Tracked) -> Sequence[Event]:
-        """Return what this frame tells: of divisions first, then warnings, then deaths and exits."""
+        """Return what this frame tells: of divisions first, then warnings, then deaths and exits.
+
+        Where the latter fail, what was to be said of divisions is said with the next frame: no event stays open.
+        """
         known = tracked.measured
         found = known if isinstance(known, Bodies) else bodies(tracked.segmentation, tracked.moment.frame.pixels)
         divisions = self._rule.step(replace(tracked, measured=found))
+        untold, self._untold = self._untold, [*self._untold, *divisions]
         now = self._last = Now.of(tracked)
         before, self._history = self._history, history.remember(self._history, tracked, found)
-        if self._kind is None and len(found):
-            self._kind = kind_of(tracked, found)
+        if min(len(found), ENOUGH) > self._judged:
+            self._kind, self._judged = kind_of(tracked, found), min(len(found), ENOUGH)
         kind = self._kind or "nuclei"
         warned = self._warnings.step(self._history, kind, divisions, now) if self._options.mitosis else []
-        return [*divisions, *warned, *self._fates.step(before, tracked, found, kind, now)]
+        fates = self._fates.step(before, tracked, found, kind, now)
+        self._untold = []
+        return [*untold, *divisions, *warned, *fates]
 
     def finish(self) -> Sequence[Event]:
         """Close what is pending, as known after the last frame."""
         if self._last is None:
             return []
         divisions, after = self._rule.finish(), self._last.after()
-        return [*divisions, *self._warnings.finish(divisions, after), *self._fates.finish(after)]
+        untold, self._untold = self._untold, []
+        return [*untold, *divisions, *self._warnings.finish(divisions, after), *self._fates.finish(after)]
 
     def save(self) -> bytes:
         """Return the state as bytes."""
@@ -95,8 +107,10 @@ class LifeDivider:
             {
                 "schema": SCHEMA,
                 "rule": self._rule.save(),
+                "untold": [asdict(event) for event in self._untold],
                 "history": self._history.tobytes(),
                 "kind": self._kind,
+                "judged": self._judged,
                 "last": None if self._last is None else self._last.packed(),
                 "warnings": self._warnings.packed(),
                 "fates": self._fates.packed(),
@@ -115,11 +129,12 @@ class LifeDivider:
             warnings, fates = self._watchers()
             warnings.take_up(said["warnings"])
             fates.take_up(said["fates"])
+            untold = [as_event(event) for event in said["untold"]]
             self._rule.load(said["rule"])
         except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
             raise StageError(f"not a divider's state: {error}") from error
-        self._history, self._kind, self._last = past, said["kind"], last
-        self._warnings, self._fates = warnings, fates
+        self._history, self._kind, self._judged, self._last = past, said["kind"], said["judged"], last
+        self._warnings, self._fates, self._untold = warnings, fates, untold
 
     def _watchers(self) -> tuple[Warnings, Fates]:
         return Warnings(self._options.mitosis_at), Fates(self._options.death, self._options.exit)

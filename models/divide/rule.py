@@ -127,7 +127,7 @@ class RuleDivider:
             if said["schema"] != SCHEMA:
                 raise StageError(f"divider state has schema {said['schema']}, this program reads {SCHEMA}")
             past = np.frombuffer(said["past"], PAST).copy()
-            pending = [Pending(_event(event), *rest) for event, *rest in said["pending"]]
+            pending = [Pending(as_event(event), *rest) for event, *rest in said["pending"]]
             last = said["last"]
             self._last = None if last is None else (last[0], FrameRef(**last[1]), last[2], last[3])
         except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
@@ -244,6 +244,7 @@ def _probability(logit: float) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
-def _event(said: dict[str, Any]) -> Event:
+def as_event(said: dict[str, Any]) -> Event:
+    """Return the event of which ``said`` is the dictionary."""
     ref = said.pop("ref")
     return Event(**said, ref=None if ref is None else FrameRef(**ref))

@@ -210,6 +210,41 @@ def test_state_goes_round_exactly(acts):
     assert again.finish() == divider.finish()
 
 
+@pytest.mark.parametrize("breaks", ["warnings", "fates"])
+def test_what_fails_beside_the_divisions_costs_none_of_their_words(breaks, monkeypatch):
+    frames = movie("mmmmmmccppppppp")
+    wanted = [(e.event_id, e.revision, e.status) for e in run(frames)[0] if e.kind == "division"]
+    tracker, divider, events, failed = AssignmentTracker({}), LifeDivider({}), [], 0
+
+    def fail(*_):
+        raise StageError("no more warnings")
+
+    for number, one in enumerate(frames):
+        tracked = tracker.step(one)
+        if number in (8, 9):
+            with monkeypatch.context() as patch:
+                patch.setattr(getattr(divider, f"_{breaks}"), "step", fail)
+                with pytest.raises(StageError):
+                    divider.step(tracked)
+            divider.load(divider.save())
+            failed += 1
+        else:
+            events += divider.step(tracked)
+    assert failed == 2
+    assert len(wanted) == 2
+    assert [(e.event_id, e.revision, e.status) for e in [*events, *divider.finish()] if e.kind == "division"] == wanted
+
+
+def test_a_speck_does_not_decide_the_kind_for_the_night():
+    speck = [Disc(90, 90, 6, -0.3)]  # darker than its ground
+    tracker, divider = AssignmentTracker({}), LifeDivider({})
+    kinds = []
+    for t in range(3):
+        divider.step(tracker.step(shot(t, speck if t == 0 else OTHERS)))
+        kinds.append(divider._kind)
+    assert kinds == ["phase", "nuclei", "nuclei"]
+
+
 def test_a_tracker_that_measures_nothing_is_served_too():
     tracker, divider = AssignmentTracker({}), LifeDivider({})
     events = [e for one in movie(MIXED[0]) for e in divider.step(replace(tracker.step(one), measured=None))]
