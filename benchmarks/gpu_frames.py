@@ -94,12 +94,32 @@ def eager_contender(case: Case) -> Iterator[OnGpu]:
     yield OnGpu(BASELINE, stream, frame)
 
 
-def latency(case: Case, flavours: Sequence[str], frames: int) -> list[Row]:
+@contextmanager
+def torch_contender(case: Case) -> Iterator[OnGpu]:
+    """The torch runtime as the pipeline runs it: its outputs go to the host; the way back to the GPU is timed too."""
+    import torch
+
+    device, stream, inputs = torch.device("cuda"), torch.cuda.Stream(), list(case.inputs().values())
+    with closing(open_session(case.model, case.shapes(), runtime="torch")) as session:
+        pinned = [torch.empty(one.shape, pin_memory=True) for one in session.run(*inputs)]
+
+        def frame() -> Any:
+            for there, one in zip(pinned, session.run(*inputs), strict=True):
+                np.copyto(there.numpy(), one)
+            with torch.cuda.stream(stream):
+                return [there.to(device, non_blocking=True) for there in pinned]
+
+        yield OnGpu("torch", stream, frame)
+
+
+def latency(case: Case, runtimes: Sequence[str], frames: int) -> list[Row]:
     """Time a frame through each contender, in turns: network, decode, and both with the labels back on the host."""
     wanted = reference(case)
     with ExitStack() as stack:
         contenders = [stack.enter_context(eager_contender(case))]
-        contenders += [stack.enter_context(tensorrt_contender(case, flavour)) for flavour in flavours]
+        for name in runtimes:
+            contender = torch_contender(case) if name == "torch" else tensorrt_contender(case, name)
+            contenders.append(stack.enter_context(contender))
         timed = [Timed(contender, case.spec) for contender in contenders]
         for turn in range(frames + WARM_UPS):
             for one in timed:
@@ -114,7 +134,8 @@ def latency(case: Case, flavours: Sequence[str], frames: int) -> list[Row]:
 class Timed:
     """The times of one contender.
 
-    Decoding is captured as a CUDA graph over tensors that stay where they are; ``captured`` says whether it could be.
+    Decoding is captured as a CUDA graph over tensors that stay where they are; one that cannot be is a failure, and
+    timed call by call.
     """
 
     def __init__(self, contender: OnGpu, spec: NetSpec) -> None:
@@ -150,11 +171,18 @@ class Timed:
         self._cells = Cells(labels.numpy(), int(self._decoded.count))
 
     def row(self, wanted: Cells) -> Row:
-        """Return the times, and how the cells of the last frame compare with the reference's."""
+        """Return the times, and how the cells of the last frame compare with the reference's.
+
+        Raises StageError where there was no room for all cells.
+        """
         assert self._cells is not None
-        same = self._cells.agreement(wanted)
-        said = {"runtime": self.contender.name, "cells": self._cells.count, "agreement": same, "ok": same >= AGREEMENT}
-        return said | {"captured": self._graph is not None} | {what: quantiles(ms) for what, ms in self._ms.items()}
+        self._decoded.fetched()
+        same, captured = self._cells.agreement(wanted), self._graph is not None
+        said = {
+            "runtime": self.contender.name, "cells": self._cells.count, "agreement": same, "captured": captured,
+            "ok": same >= AGREEMENT and captured,
+        }  # fmt: skip
+        return said | {what: quantiles(ms) for what, ms in self._ms.items()}
 
     def _prepare(self) -> None:
         """Decode once call by call, then capture."""

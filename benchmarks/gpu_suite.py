@@ -3,7 +3,8 @@
 Parity of every runtime that is here with onnxruntime in float32, outputs and cells; times of the network, of decoding
 on the GPU and of a whole frame from the host and back; frames a second with overlapping slots; what TensorRT compiles
 and what its caches save; memory over minutes. Times are also given as ratios to torch, eager, in half precision,
-measured in turns with them in the same run. ``--list`` says what would be measured, anywhere.
+measured in turns with them in the same run. ``--list`` says what would be measured, anywhere. What was measured is
+written after each step; it is a failure when a runtime that is here left a section empty.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +37,7 @@ from stream.errors import CytoloopError, StageError
 
 Floats = NDArray[np.float32]
 NO_GPU = 2
+Work = Callable[[], Row | list[Row]]
 SIZES = (512, 1024, 2048)
 SLOTS = 3
 GROWTH_MIB = 8.0
@@ -82,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if why:
         print(f"gpu_suite: nothing to measure: {why}", file=sys.stderr)
         return NO_GPU
-    found = measure(options)
-    text = json.dumps(found, indent=1)
-    if said.json:
-        said.json.write_text(text + "\n")
-    print(text)
+    found: Row = {}
+    for found in measure(options):
+        if said.json:
+            said.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
     return 1 if found["failures"] else 0
 
 
@@ -99,38 +102,61 @@ def missing(options: Options) -> str:
     return why or ("" if options.models else "no network ships with this version; give --models PATH")
 
 
-def measure(options: Options) -> Row:
-    """Measure everything; what fails is named under ``failures`` and the rest goes on."""
+def measure(options: Options) -> Iterator[Row]:
+    """Measure everything; give all of it after each step. What fails is named under ``failures``; the rest goes on."""
     gpu, here = cuda.load().gpu(), dict(available())
     cases = [Case(zoo.path(name), size) for name in options.models for size in options.sizes]
     flavours = [name for name in bindings.FLAVOURS if not here.get(name, "not known to this version")]
+    on_gpu = [*flavours, *(name for name in ("torch",) if not here[name])]
     found: Row = {
         "gpu": {"name": gpu.name, "capability": gpu.capability, "cuda_of_driver": gpu.driver},
         "left_out": {name: why for name, why in here.items() if why},
         "parity": [], "latency": [], "throughput": [], "compile": [], "memory": [], "failures": [],
     }  # fmt: skip
+    yield found
+    for what, case, work in _steps(cases, here, flavours, on_gpu, options):
+        _step(found, what, case, work)
+        yield found
+    found["failures"] += _left_empty(found, flavours, on_gpu)
+    yield found
+
+
+def _steps(
+    cases: Sequence[Case], here: Row, flavours: Sequence[str], on_gpu: Sequence[str], options: Options
+) -> Iterator[tuple[str, Case, Work]]:
+    """Return what is measured, one after the other."""
     for case in cases:
         for runtime in (name for name, why in here.items() if not why and name != "onnxruntime"):
-            _step(found, "parity", case, partial(parity, case, runtime))
-        _step(found, "latency", case, partial(latency, case, flavours, options.frames))
+            yield "parity", case, partial(parity, case, runtime)
+        yield "latency", case, partial(latency, case, on_gpu, options.frames)
         for flavour in flavours:
-            _step(found, "throughput", case, partial(throughput, case, flavour, options.frames))
+            yield "throughput", case, partial(throughput, case, flavour, options.frames)
     for flavour in flavours:
-        _step(found, "compile", cases[0], partial(compile_times, cases[0], flavour))
-        _step(found, "memory", cases[0], partial(memory, cases[0], flavour, options.minutes))
-    return found
+        yield "compile", cases[0], partial(compile_times, cases[0], flavour)
+    for runtime in on_gpu:
+        yield "memory", cases[0], partial(memory, cases[0], runtime, options.minutes)
 
 
-def _step(found: Row, what: str, case: Case, work: Callable[[], Row | list[Row]]) -> None:
+def _left_empty(found: Row, flavours: Sequence[str], on_gpu: Sequence[str]) -> list[str]:
+    """Name the runtimes that are here and have no line in a section that is theirs."""
+    if not on_gpu:
+        return ["there is a GPU, and no runtime here uses it"]
+    wanted = {"parity": on_gpu, "latency": on_gpu, "throughput": flavours, "compile": flavours, "memory": on_gpu}
+    return [
+        f"{what}: nothing was measured with {name}"
+        for what, names in wanted.items()
+        for name in names
+        if name not in {row["runtime"] for row in found[what]}
+    ]
+
+
+def _step(found: Row, what: str, case: Case, work: Work) -> None:
     print(f"{what}: {case.model.stem} at {case.size} …", file=sys.stderr)
     try:
         measured = work()
-    except (
-        CytoloopError,
-        RuntimeError,
-        ImportError,
-    ) as error:  # torch may be missing; its CUDA errors are RuntimeErrors
-        found["failures"].append(f"{what}, {case.model.stem} at {case.size}: {error}")
+    except Exception as error:  # the edge of the suite: vendors' libraries raise anything, and hours were measured
+        traceback.print_exc()
+        found["failures"].append(f"{what}, {case.model.stem} at {case.size}: {type(error).__name__}: {error}")
         return
     rows = measured if isinstance(measured, list) else [measured]
     found[what] += [{"model": case.model.stem, "size": case.size, **row} for row in rows]
@@ -230,23 +256,39 @@ def _said_of(session: TensorRTSession) -> str:
         return str(error)
 
 
-def memory(case: Case, flavour: str, minutes: float) -> Row:
+def memory(case: Case, runtime: str, minutes: float) -> Row:
     """Watch the GPU's memory while frames stream, and while sessions are opened and closed."""
-    inputs, driver = list(case.inputs().values()), cuda.load()
+    driver = cuda.load()
+    once = _torch_frames if runtime == "torch" else partial(_tensorrt_frames, flavour=runtime)
     seen: list[float] = []
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end or len(seen) < 20:
-        session = opening.open_session(case.model, case.shapes(), precision="auto", flavour=flavour, slots=SLOTS)
-        with closing(session):
-            _stream(session, inputs, 500)
-            seen.append(driver.memory_used() / 2**20)
+        once(case, lambda: seen.append(driver.memory_used() / 2**20))
     settled = seen[len(seen) // 10]
     growth = seen[-1] - settled
     return {
-        "runtime": flavour, "minutes": minutes, "frames": 500 * len(seen), "openings": len(seen),
+        "runtime": runtime, "minutes": minutes, "frames": 500 * len(seen), "openings": len(seen),
         "settled_mib": round(settled, 1), "last_mib": round(seen[-1], 1), "most_mib": round(max(seen), 1),
         "growth_mib": round(growth, 2), "ok": growth <= GROWTH_MIB,
     }  # fmt: skip
+
+
+def _tensorrt_frames(case: Case, look: Callable[[], None], *, flavour: str) -> None:
+    """Open, stream 500 frames, look, close."""
+    inputs = list(case.inputs().values())
+    opened = opening.open_session(case.model, case.shapes(), precision="auto", flavour=flavour, slots=SLOTS)
+    with closing(opened) as session:
+        _stream(session, inputs, 500)
+        look()
+
+
+def _torch_frames(case: Case, look: Callable[[], None]) -> None:
+    """Open, run 500 frames, look, close."""
+    inputs = list(case.inputs().values())
+    with closing(open_session(case.model, case.shapes(), runtime="torch")) as session:
+        for _ in range(500):
+            session.run(*inputs)
+        look()
 
 
 if __name__ == "__main__":

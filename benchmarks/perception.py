@@ -4,7 +4,8 @@
 
 A sequence is a folder of the Cell Tracking Challenge; ``@20`` shows it as if its brightest pixels had caught 20
 photons. Without arguments: the classical stages, and every shipped network on the sequence of its kind, with all of its
-light, with 20 and with 5 photons, and on held-out single images. Exits 1 when a floor is missed, 2 without the data.
+light, with 20 and with 5 photons, and on held-out single images. Exits 1 when a floor or a ceiling is missed, 2 without
+the data.
 """
 
 from __future__ import annotations
@@ -41,15 +42,41 @@ OF_KIND = {"nuclei": "Fluo-N2DL-HeLa/02", "phase": "PhC-C2DL-PSC/01"}
 CLASSICAL = ("classical-nuclei:Fluo-N2DL-HeLa/02", "classical-phase:PhC-C2DL-PSC/01")
 PHOTONS = (None, 20, 5)
 LEARNT = "training: all but its right fifth was learnt from"
-FLOORS: dict[tuple[str, str, int | None], dict[str, float]] = {
-    ("classical-nuclei", "Fluo-N2DL-HeLa/02", None): {"DET": 0.93, "TRA": 0.92, "division_f1": 0.38},
-    ("classical-phase", "PhC-C2DL-PSC/01", None): {"DET": 0.93, "TRA": 0.92, "division_f1": 0.35},
-    ("nuclei", "Fluo-N2DL-HeLa/02", None): {"DET": 0.988, "SEG": 0.83, "SEG_ST": 0.92},
-    ("nuclei", "Fluo-N2DL-HeLa/02", 20): {"DET": 0.95},
+Limits = dict[tuple[str, str, int | None], dict[str, float]]
+HELA, PSC = OF_KIND["nuclei"], OF_KIND["phase"]
+FLOORS: Limits = {
+    ("classical-nuclei", HELA, None): {"DET": 0.975, "TRA": 0.97, "CHOTA": 0.91, "CT": 0.63, "division_f1": 0.83},
+    ("classical-phase", PSC, None): {"DET": 0.955, "TRA": 0.95, "CHOTA": 0.765, "CT": 0.15, "division_f1": 0.55},
+    ("nuclei", HELA, None): {
+        "DET": 0.988, "SEG": 0.83, "SEG_ST": 0.92, "TRA": 0.985, "CHOTA": 0.935, "CT": 0.76,
+        "division_f1": 0.92, "f1_asof_1": 0.91, "f1_asof_3": 0.91,
+    },
+    ("nuclei", HELA, 20): {"DET": 0.95},
     ("nuclei", IMAGES, None): {"F1": 0.88},
-    ("phase", "PhC-C2DL-PSC/01", None): {"DET": 0.975, "SEG_ST": 0.83},
-    ("phase", "PhC-C2DL-PSC/01", 20): {"DET": 0.96},
+    ("nuclei-fast", HELA, None): {
+        "DET": 0.98, "TRA": 0.98, "CHOTA": 0.93, "CT": 0.755,
+        "division_f1": 0.92, "f1_asof_1": 0.91, "f1_asof_3": 0.91,
+    },
+    ("phase", PSC, None): {
+        "DET": 0.975, "SEG_ST": 0.83, "TRA": 0.97, "CHOTA": 0.845, "CT": 0.355,
+        "division_f1": 0.78, "f1_asof_1": 0.785, "f1_asof_3": 0.78,
+    },
+    ("phase", PSC, 20): {"DET": 0.96},
+    ("phase-fast", PSC, None): {
+        "DET": 0.97, "TRA": 0.97, "CHOTA": 0.84, "CT": 0.325,
+        "division_f1": 0.75, "f1_asof_1": 0.745, "f1_asof_3": 0.745,
+    },
+}  # fmt: skip
+"""What must at least be reached, just below what was measured: what the issue asks for where that is met."""
+CEILINGS: Limits = {
+    ("nuclei", HELA, None): {"retract_rate": 0.03, "false_confirmed_per_1000": 2.0, "ece": 0.07},
+    ("nuclei-fast", HELA, None): {"retract_rate": 0.03, "false_confirmed_per_1000": 2.0, "ece": 0.07},
+    ("phase", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.07},
+    ("phase-fast", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.08},
 }
+"""What must not be exceeded, likewise."""
+POOLED_ECE = 0.07
+"""The same for the first confidences of everything that was measured, pooled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +91,11 @@ class Case:
     def floors(self) -> dict[str, float]:
         """What must at least be reached."""
         return FLOORS.get((self.model, self.sequence, self.photons), {})
+
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """What must not be exceeded."""
+        return CEILINGS.get((self.model, self.sequence, self.photons), {})
 
     @property
     def network(self) -> bool:
@@ -120,7 +152,12 @@ def measure(case: Case, progress: bool = False) -> tuple[dict[str, Any], Outcome
         sure = outcomes_in(found, truth)
         strip = unseen.figures(found, truth) if row["role"] == LEARNT else {}
     division, total = scored["division"], scored["ms"]["total"]
-    plain = {"division_f1": division["f1"], "f1_asof_1": division["f1_asof"]["1"], "ms_p50": total["p50"]}
+    plain = {
+        "division_f1": division["f1"],
+        **{f"f1_asof_{k}": division["f1_asof"][k] for k in "13"},
+        **{name: division[name] for name in ("retract_rate", "false_confirmed_per_1000", "ece")},
+        "ms_p50": total["p50"],
+    }
     return row | {name: scored[name] for name in SHOWN} | plain | strip | {"whole": scored}, sure
 
 
@@ -133,13 +170,27 @@ def _degraded(place: Path, out: Path, photons: int) -> Path:
 
 
 def missed(case: Case, row: dict[str, Any]) -> list[str]:
-    """Return the floors that are not reached, in words."""
+    """Return the floors that are not reached and the ceilings that are exceeded, in words."""
     light = f" at {case.photons} photons" if case.photons else ""
-    return [
-        f"{case.model} on {case.sequence}{light}: {name} {text(row[name])} is below {floor}"
+    low = [
+        f"{name} {text(row[name])} is below {floor}"
         for name, floor in case.floors.items()
         if row[name] is None or row[name] < floor
     ]
+    high = [
+        f"{name} {text(row[name])} is above {ceiling}"
+        for name, ceiling in case.ceilings.items()
+        if row[name] is None or row[name] > ceiling
+    ]
+    return [f"{case.model} on {case.sequence}{light}: {one}" for one in low + high]
+
+
+def unbelievable(pooled: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
+    """Return in words how far first confidences are from what comes true, where that is too far."""
+    ece = pooled["all"]["ece"] if "all" in pooled else None
+    if ece is None or ece <= POOLED_ECE:
+        return []
+    return [f"first confidences, pooled: ece {ece:.3f} is above {POOLED_ECE}"]
 
 
 def calibrated(outcomes: Mapping[str, Mapping[str, Outcomes]]) -> dict[str, dict[str, float | int | None]]:
@@ -189,6 +240,7 @@ def main() -> int:
         if not (options.json or options.table):
             print(in_lines(row))
     pooled = calibrated(sure)
+    failures += unbelievable(pooled)
     if options.cards:
         for name in dict.fromkeys(row["model"] for row in rows if row["model"] in zoo.names()):
             write_card(name, [row for row in rows if row["model"] == name], sure.get(name, {}))

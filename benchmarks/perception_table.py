@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import zoo
+from stream.score.folder import DIVISION_FIGURES
 from stream.score.reliability import Outcomes, draw
 
 SHOWN = ("SEG", "SEG_ST", "DET", "TRA", "CHOTA", "CT", "BC1")
-DIVISION_SHOWN = ("f1", "precision", "recall", "delay_frames", "retract_rate", "ece", "brier")
+DIVISION_SHOWN = tuple(name for name in DIVISION_FIGURES if name != "f1_asof")
 UNSEEN = ("unseen_DET", "unseen_F1", "unseen_divisions")
 """Of the fifth of the field that training never learned from; see :mod:`unseen`."""
-ON_CARD = ("sequence", "role", "photons", *SHOWN, "division_f1", "f1_asof_1", *UNSEEN, "F1")
+DIVISIONS = ("division_f1", "f1_asof_1", "f1_asof_3", "retract_rate", "false_confirmed_per_1000")
+ON_CARD = ("sequence", "role", "photons", *SHOWN, *DIVISIONS, *UNSEEN, "F1")
 COLUMNS = ("model", *ON_CARD, "ms_p50")
 Row = Mapping[str, Any]
 

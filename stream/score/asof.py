@@ -28,6 +28,8 @@ class Told:
 
     division: Division
     revisions: tuple[tuple[int, bool, float], ...]
+    pending: bool = False
+    """The last word left it provisional: neither confirmed nor taken back."""
 
     def stands(self, frame: int) -> bool:
         """Whether the event was provisional or confirmed after ``frame``."""
@@ -38,6 +40,11 @@ class Told:
     def retracted(self) -> bool:
         """Whether the last word was to take it back."""
         return self.revisions[-1][1]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the last word was to stand by it."""
+        return not (self.retracted or self.pending)
 
 
 def told(lines: Iterable[Mapping[str, Any]]) -> list[Told]:
@@ -52,7 +59,7 @@ def told(lines: Iterable[Mapping[str, Any]]) -> list[Told]:
         last = revisions[-1]
         division = Division(int(last["parent_id"]), tuple(map(int, last["daughter_ids"])), int(last["frame"]))
         history = tuple((r["emitted_frame"], r["status"] == "retracted", float(r["confidence"])) for r in revisions)
-        events.append(Told(division, history))
+        events.append(Told(division, history, pending=last["status"] == "provisional"))
     return sorted(events, key=lambda one: (one.division.frame, one.division.mother))
 
 
@@ -65,11 +72,13 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         ``precision``, ``recall``, ``f1`` of the events that were not retracted; ``f1_asof`` by k from "0" to "5";
         ``delay_frames``, the median from the true split to the first word of those that hit; ``retract_rate``, the
         part of all events that were taken back; ``ece`` (five equal-count bins) and ``brier`` of the confidence first
-        stated, retracted events included. None where there is nothing to divide by.
+        stated, retracted events included; ``false_confirmed_per_1000``, confirmed events that hit nothing, for 1,000
+        true cells in a frame. None where there is nothing to divide by.
     """
     hits = [judge.hits(event.division) for event in events]
     final = [i for i, event in enumerate(events) if not event.retracted]
     counts = count([hits[i] for i in final], len(judge.truth))
+    false = count([hits[i] for i in final if events[i].confirmed], len(judge.truth)).wrong
     found = pair(hits, final)
     delays = [events[i].revisions[0][0] - judge.truth[true].frame for i, true in found.items()]
     stated, came_true = outcomes(events, hits)
@@ -82,6 +91,7 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         "retract_rate": (len(events) - len(final)) / len(events) if events else None,
         "ece": expected_calibration_error(stated, came_true),
         "brier": float(np.mean((stated - came_true) ** 2)) if events else None,
+        "false_confirmed_per_1000": 1000 * false / judge.cells if judge.cells else None,
     }
 
 

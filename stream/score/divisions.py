@@ -85,6 +85,8 @@ class Judge:
         self._matches = {frame: one.matches() for frame, one in overlaps.items()}
         self._found = presence({frame: one.found for frame, one in overlaps.items()})
         self._true = presence({frame: one.truth for frame, one in overlaps.items()})
+        self.cells = sum(len(frames) for frames in self._true.values())
+        """True cells, counted in every frame in which they are there."""
 
     def hits(self, found: Division) -> list[int]:
         """Return the indices of the true divisions that ``found`` hits, the nearest in time first."""

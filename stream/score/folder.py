@@ -19,7 +19,17 @@ from stream.score.tracks import whole_runs
 from stream.score.truth import Rows, numbered_masks, read_mask, read_rows, read_truth
 
 Confidences = NDArray[np.float64]
-DIVISION_FIGURES = ("precision", "recall", "f1", "f1_asof", "delay_frames", "retract_rate", "ece", "brier")
+DIVISION_FIGURES = (
+    "precision",
+    "recall",
+    "f1",
+    "f1_asof",
+    "delay_frames",
+    "retract_rate",
+    "ece",
+    "brier",
+    "false_confirmed_per_1000",
+)
 
 
 def score_folder(
@@ -44,8 +54,8 @@ def score_folder(
     -------
     dict
         ``SEG, SEG_ST, DET, TRA, LNK, CHOTA, CT, BC1, division {precision, recall, f1, f1_asof, delay_frames,
-        retract_rate, ece, brier}, mitosis`` (:func:`stream.score.mitosis.report`); None for a figure whose truth is not
-        there.
+        retract_rate, ece, brier, false_confirmed_per_1000}, mitosis`` (:func:`stream.score.mitosis.report`); None for a
+        figure whose truth is not there.
 
     Raises
     ------

@@ -76,6 +76,31 @@ def test_report_of_nothing() -> None:
     found = report(Judge(overlaps(TRUTH, {}), [TRUE]), [])
     assert (found["precision"], found["recall"], found["f1"]) == (None, 0.0, 0.0)
     assert [found[name] for name in ("delay_frames", "retract_rate", "ece", "brier")] == [None] * 4
+    assert found["false_confirmed_per_1000"] == 0.0
+
+
+CELLS = 5 * 2 + 5 * 3
+"""In the frames of TRUTH: a mother and a bystander, then two daughters and the bystander."""
+WRONG = {"event_id": "b", "daughter_ids": [A, 20]}
+FALSE: dict[str, tuple[list[dict[str, Any]], int]] = {
+    "a hit": ([line(0, "provisional", 5, 0.6), line(1, "confirmed", 8, 0.9)], 0),
+    "a wrong daughter": ([line(0, "provisional", 5, 0.6, **WRONG), line(1, "confirmed", 8, 0.9, **WRONG)], 1),
+    "wrong, taken back": ([line(0, "provisional", 5, 0.6, **WRONG), line(1, "retracted", 7, 0.1, **WRONG)], 0),
+    "wrong, never confirmed": ([line(0, "provisional", 5, 0.6, **WRONG)], 0),
+    "a hit told twice": ([line(0, "confirmed", 5, 0.6), line(0, "confirmed", 5, 0.6, event_id="b")], 1),
+    "both": ([line(0, "confirmed", 5, 0.6), line(0, "confirmed", 5, 0.6, **WRONG)], 1),
+}
+
+
+@pytest.mark.parametrize(("lines", "false"), FALSE.values(), ids=FALSE.keys())
+def test_false_confirmed_for_1000_true_cells_in_a_frame(lines: list[dict[str, Any]], false: int) -> None:
+    found = report(Judge(overlaps(TRUTH, FOUND), [TRUE]), told(lines))
+    assert found["false_confirmed_per_1000"] == pytest.approx(1000 * false / CELLS)
+
+
+def test_false_confirmed_without_a_true_cell() -> None:
+    empty = {frame: {} for frame in TRUTH}
+    assert report(Judge(overlaps(empty, FOUND), []), [])["false_confirmed_per_1000"] is None
 
 
 def test_calibration_error_bins_by_count() -> None:

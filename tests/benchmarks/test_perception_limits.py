@@ -1,0 +1,45 @@
+"""When the figures of the development sequences fail, and what is shown of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.perception import CEILINGS, FLOORS, HELA, PSC, Case, missed, unbelievable
+from benchmarks.perception_table import COLUMNS, DIVISION_SHOWN, ON_CARD, table
+
+NUCLEI = Case("nuclei", HELA)
+GOOD = {**NUCLEI.floors, **NUCLEI.ceilings}
+MISSED: dict[str, tuple[dict[str, float | None], list[str]]] = {
+    "all as asked": ({}, []),
+    "a floor": ({"division_f1": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: division_f1 0.500 is below 0.92"]),
+    "a ceiling": ({"retract_rate": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: retract_rate 0.500 is above 0.03"]),
+    "better than asked": ({"CT": 1.0, "ece": 0.0}, []),
+    "not measured": ({"ece": None}, ["nuclei on Fluo-N2DL-HeLa/02: ece none is above 0.07"]),
+}
+
+
+@pytest.mark.parametrize(("changed", "expected"), MISSED.values(), ids=MISSED.keys())
+def test_what_is_missed_is_named(changed: dict[str, Any], expected: list[str]) -> None:
+    assert missed(NUCLEI, {**GOOD, **changed}) == expected
+
+
+@pytest.mark.parametrize("model", ["nuclei", "nuclei-fast", "phase", "phase-fast"])
+def test_every_shipped_network_has_the_limits_of_divisions(model: str) -> None:
+    key = (model, HELA if model.startswith("nuclei") else PSC, None)
+    assert FLOORS[key].keys() >= {"division_f1", "f1_asof_1", "f1_asof_3", "CHOTA", "CT", "TRA", "DET"}
+    assert CEILINGS[key].keys() == {"retract_rate", "false_confirmed_per_1000", "ece"}
+
+
+def test_pooled_confidences_are_held_to_the_issue() -> None:
+    assert unbelievable({}) == []
+    assert unbelievable({"all": {"ece": 0.07}}) == []
+    assert unbelievable({"all": {"ece": 0.2}}) == ["first confidences, pooled: ece 0.200 is above 0.07"]
+
+
+def test_false_confirmations_are_shown_everywhere() -> None:
+    assert {"false_confirmed_per_1000"} <= set(DIVISION_SHOWN) & set(ON_CARD) & set(COLUMNS)
+    head, _, row = table([{"model": "nuclei", "false_confirmed_per_1000": 1.25}]).splitlines()
+    place = [cell.strip() for cell in head.split("|")].index("false_confirmed_per_1000")
+    assert row.split("|")[place].strip() == "1.250"
