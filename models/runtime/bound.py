@@ -58,7 +58,7 @@ class BoundSession:
         self._check(inputs)
         for points in self._points:
             points.fill(np.nan)
-        self._engine.run(inputs)
+        self._run(self._engine, inputs)
         for port, array in zip(self._engine.outputs, self._engine.into, strict=True):
             if not np.isfinite(array).all():
                 raise StageError(
@@ -70,6 +70,13 @@ class BoundSession:
     def close(self) -> None:
         """Let go of the engine and its buffers."""
         self._engine = None
+
+    def _run(self, engine: Engine, inputs: tuple[Floats, ...]) -> None:
+        try:
+            engine.run(inputs)
+        except Exception as error:  # vendors' libraries raise what they like, some of it no RuntimeError
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StageError(f"{self.runtime} ({self.precision}) did not run: {said}") from error
 
     def _check(self, inputs: tuple[Floats, ...]) -> None:
         if len(inputs) != len(self._inputs):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from models.runtime.face import Face, face
+from models.runtime.lasting import LastingSession
 from models.runtime.registry import REFERENCE, RUNTIMES, Runtime
 from models.runtime.selfcheck import Open, example, stored_outputs, verify
 from models.runtime.session import Session, Shapes
@@ -21,6 +22,9 @@ _VERIFIED: dict[tuple[str, str, int, str, str], str] = {}
 _MOST_SAID = 300
 """Characters of a vendor's message that are passed on; the log has all of it."""
 _CHECKING = threading.Lock()
+_SHOWN: dict[str, tuple[str, str, str, str]] = {}
+"""By model: the labels of its metric."""
+_SHOWING = threading.Lock()
 
 
 def available() -> Mapping[str, str]:
@@ -31,7 +35,7 @@ def available() -> Mapping[str, str]:
 def open_session(
     model: Path, shapes: Shapes, *, runtime: str = "auto", precision: str = "auto", threads: int = 0
 ) -> Session:
-    """Return a network that is ready to run.
+    """Return a network that is ready to run, and is opened anew after a run that failed.
 
     Each runtime computes a small picture first, which is compared with stored or reference outputs: once for each
     model, runtime and precision of a process. One that is not installed, cannot take the model or computes wrongly is
@@ -61,7 +65,13 @@ def open_session(
     if not model.is_file():
         raise StageError(f"no network at {model}; cytoloop models list shows those that are installed")
     known = face(model)
-    opening = _Opening(model, known, known.ordered(shapes), precision, threads)
+    ordered = known.ordered(shapes)
+    opening = _Opening(model, known, ordered, precision, threads)
+    return LastingSession(partial(_chosen, opening, model, runtime), ordered)
+
+
+def _chosen(opening: _Opening, model: Path, runtime: str) -> Session:
+    """Open what was asked for, and say so in the log and to who watches the metrics."""
     if runtime == "auto":
         session = opening.first()
     elif runtime in RUNTIMES:
@@ -70,8 +80,19 @@ def open_session(
     else:
         raise RuntimeUnavailable(f"no runtime is called '{runtime}'; known: auto, {', '.join(RUNTIMES)}")
     LOG.info("%s runs on %s (%s): %s", model.stem, session.runtime, session.precision, session.reason)
-    RUNTIME.labels(model.stem, session.runtime, session.precision, session.reason).set(1)
+    _show(model.stem, (session.runtime, session.precision, session.reason))
     return session
+
+
+def _show(model: str, choice: tuple[str, str, str]) -> None:
+    """Export the newest choice for a model, and that one alone."""
+    labels = (model, *choice)
+    with _SHOWING:
+        earlier = _SHOWN.get(model, labels)
+        if earlier != labels:
+            RUNTIME.remove(*earlier)
+        _SHOWN[model] = labels
+        RUNTIME.labels(*labels).set(1)
 
 
 class _Opening:
@@ -98,13 +119,18 @@ class _Opening:
         raise RuntimeUnavailable(f"no runtime can run {self._model.name} here: {'; '.join(passed)}")
 
     def one(self, name: str) -> Session:
-        """Return a verified session of one runtime; its reason says what was compared."""
+        """Return a verified session of one runtime; its reason says how it was opened and what was compared."""
         runtime = RUNTIMES[name]()
         if why := runtime.unavailable():
             raise RuntimeUnavailable(f"{name} cannot be used here: {why}")
         try:
             session = self._open(runtime, self._precision, self._shapes)
-            session.reason = self._verified(name, runtime, session.precision)
+            try:
+                verified = self._verified(name, runtime, session.precision)
+            except BaseException:
+                session.close()
+                raise
+            session.reason = "; ".join(filter(None, (session.reason, verified)))
         except RuntimeUnavailable:
             raise
         except Exception as error:  # a vendor's library may raise anything about a model or a machine that it dislikes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +75,8 @@ def example(model: Path, known: Face, shapes: Shapes, reference: Open | None) ->
     inputs = drawn(_small(known.ordered(shapes)))
     if reference is None:
         return Example(tuple(inputs.values()), (), "")
-    session = reference({name: array.shape for name, array in inputs.items()})
-    wanted = [array.copy() for array in session.run(*inputs.values())]
-    session.close()
+    with closing(reference({name: array.shape for name, array in inputs.items()})) as session:
+        wanted = [array.copy() for array in session.run(*inputs.values())]
     return Example(tuple(inputs.values()), wanted, REFERENCE)
 
 
@@ -140,10 +142,12 @@ def _compare_on_pedestal(session: Session, frames: Floats, offset: Floats, scale
 
 def _stored(file: Path, known: Face) -> Example:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             inputs = tuple(arrays[f"in_{one.name}"].astype(np.float32) for one in known.inputs)
             wanted = [arrays[f"out_{one.name}"].astype(np.float32) for one in known.outputs]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise StageError(f"{file} cannot be read ({error}): fetch it, or pack the network, again") from error
+    except (ValueError, KeyError) as error:
         raise StageError(
             f"{file} does not belong to its network, or is torn ({error}); pack the network again"
         ) from error

@@ -41,8 +41,8 @@ class Session(Protocol):
         Raises
         ------
         StageError
-            An input breaks one of these rules, an output is not finite or was not written by this run, or the session
-            was closed.
+            An input breaks one of these rules, the run failed, an output is not finite or was not written by this run,
+            or the session was closed.
         """
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ def not_automatic() -> str:
 
 
 def open_torch(model: Path, shapes: Shapes, precision: str, threads: int = 0) -> Session:
-    """Return a session on the first GPU, or on the CPU where there is none.
+    """Return a session on the first GPU, or on the CPU where there is none; its reason names the device.
 
     Parameters
     ----------
@@ -44,12 +44,23 @@ def open_torch(model: Path, shapes: Shapes, precision: str, threads: int = 0) ->
         ``fp16`` (a GPU, from the file in half precision beside ``model``) or ``fp32``. ``auto``: fp16 if it can be.
     threads
         On a CPU. torch has one number for a whole process: it is set for all. 0: left as it is.
+
+    Raises
+    ------
+    RuntimeUnavailable
+        The precision is not offered here, or there is a GPU that this torch cannot use: nobody gets the CPU instead.
     """
     import torch
 
     from models.runtime.onnx_graph import Network, Weights
 
-    on_gpu = gpus() > 0 and torch.cuda.is_available()
+    on_gpu = gpus() > 0
+    if on_gpu and not torch.cuda.is_available():
+        made_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs alone"
+        raise RuntimeUnavailable(
+            f"torch {torch.__version__} was built for {made_for} and cannot use the NVIDIA GPU that is here: install a "
+            "torch whose CUDA this driver serves, choose another runtime, or hide the GPU (CUDA_VISIBLE_DEVICES=)"
+        )
     half = model.with_name(f"{model.stem}.fp16.onnx")
     chosen = precision if precision != "auto" else "fp16" if on_gpu and half.is_file() else "fp32"
     if chosen == "fp16" and not (on_gpu and half.is_file()):
@@ -61,7 +72,7 @@ def open_torch(model: Path, shapes: Shapes, precision: str, threads: int = 0) ->
     file, device = half if chosen == "fp16" else model, torch.device("cuda" if on_gpu else "cpu")
     network = Network(shared((NAME, fingerprint(file), device), lambda: Weights(file, device)), shapes)
     engine = _Captured(network, shapes) if on_gpu else _Eager(network, shapes)
-    return BoundSession(engine, NAME, chosen)
+    return BoundSession(engine, NAME, chosen, torch.cuda.get_device_name() if on_gpu else "CPU")
 
 
 class _Eager:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 ROUNDS = 14
 """Of hooking and jumping; the number of steps to the root halves in each, or better."""
+RINGS = 16
+"""Blocks by which labels grow into patches whose votes reached no seed."""
 _FAR = torch.iinfo(torch.int64).max
 
 
@@ -14,6 +16,18 @@ def totals(index: Tensor, values: Tensor, n: int) -> Tensor:
     """Return the sum of integer values for each index, ``(n,)`` int64."""
     total = torch.zeros(n, dtype=torch.int64, device=index.device)
     return total.scatter_add_(0, index.flatten(), values.flatten().long())
+
+
+def sums(index: Tensor, values: Tensor, n: int) -> Tensor:
+    """Sum values by index in steps of 2**-24."""
+    return totals(index, (values.double() * 2**24).round().long(), n) / 2**24
+
+
+def extremes(index: Tensor, y: Tensor, x: Tensor, n: int, way: str) -> list[Tensor]:
+    """Return the lowest or highest y and x of each index; 0 where there is none."""
+    none = torch.zeros(n, dtype=torch.int64, device=index.device)
+    at = index.flatten()
+    return [none.scatter_reduce(0, at, v.flatten(), way, include_self=False) for v in (y, x)]
 
 
 def components(labels: Tensor, across: bool = True) -> Tensor:
@@ -60,7 +74,31 @@ def _cut(one: Tensor, other: Tensor, dy: int, dx: int) -> tuple[tuple[Tensor, Te
     return (a, c), (b, d)
 
 
-def adopted(labels: Tensor, most: int, most_own: int, least: float, own: float, hole: float) -> tuple[Tensor, Tensor]:
+def settled(grid: Tensor, inside: Tensor, most_cells: int, least: float) -> tuple[Tensor, Tensor]:
+    """Find a cell for blocks whose votes reached no seed, as :func:`models.segment.votes.settle`.
+
+    Patches beyond ``most_cells`` are counted, and get no label of their own.
+    """
+    lost = inside & (grid == 0)
+    root = components(torch.where(lost, 1, 0), across=False)
+    area = totals(root, lost.long(), root.numel())
+    first = (root == torch.arange(root.numel(), device=root.device).view(root.shape)) & lost
+    cell = first.flatten() & (area >= least)
+    number = cell.cumsum(0)
+    patch = torch.where(cell & (number <= most_cells), number, 0)[root]
+    grid = torch.where(lost & (patch > 0), most_cells + patch, grid)
+    for _ in range(RINGS):
+        around = torch.nn.functional.pad(grid, (1, 1, 1, 1))
+        found = torch.zeros_like(grid)
+        for beside in (around[:-2, 1:-1], around[1:-1, :-2], around[1:-1, 2:], around[2:, 1:-1]):
+            found = torch.where(found == 0, beside, found)
+        grid = torch.where(lost & (grid == 0), found, grid)
+    return grid, (cell.sum() - most_cells).clamp(min=0)
+
+
+def adopted(
+    labels: Tensor, most: int, most_own: int, least: float, own: float, hole: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Decide what each piece is and number the cells, as :func:`models.segment.pieces.names_of`.
 
     Parameters
@@ -72,8 +110,8 @@ def adopted(labels: Tensor, most: int, most_own: int, least: float, own: float, 
 
     Returns
     -------
-    labels, count
-        ``(y, x)`` int64 with 1..count, and the count.
+    labels, count, overflow
+        ``(y, x)`` int64 with 1..count, the count, and how many pieces beyond ``most_own`` were given to a neighbour.
     """
     root = components(labels)
     size = root.numel()
@@ -85,21 +123,23 @@ def adopted(labels: Tensor, most: int, most_own: int, least: float, own: float, 
     # the largest piece of a label, the first of equals
     key = torch.where(cell, (area << 26) | (2**26 - 1 - at), 0)
     main = torch.zeros(most + 1, dtype=torch.int64, device=labels.device).scatter_reduce_(0, of, key, "amax")
-    main[0] = 0
+    main[:1].fill_(0)  # an assignment would copy the number from the host
     good = (main >> 26) >= least
     number = torch.where(good, good.cumsum(0), 0)
     name = torch.where(cell & (key == main[of]), number[of], 0)
     free = cell & (name == 0) & (area >= own) & (area >= least)
-    extra = free.cumsum(0).clamp(max=most_own)
-    name = torch.where(free, good.sum() + extra, name)
-    count = good.sum() + torch.where(free, extra, 0).amax()
+    extra = free.cumsum(0)
+    name = torch.where(free & (extra <= most_own), good.sum() + extra, name)
+    found = free.sum()
+    count, overflow = good.sum() + found.clamp(max=most_own), (found - most_own).clamp(min=0)
     edge = torch.zeros_like(labels)
-    edge[0], edge[-1], edge[:, 0], edge[:, -1] = 1, 1, 1, 1
+    for side in (edge[0], edge[-1], edge[:, 0], edge[:, -1]):
+        side.fill_(1)
     open_ = torch.zeros(size, dtype=torch.int64, device=labels.device).scatter_reduce_(0, flat, edge.flatten(), "amax")
     background = is_root & (of == 0)
     loose = is_root & (name == 0) & ~(background & ((open_ > 0) | (area > hole)))
     name = torch.where(loose, _neighbour(root, name, loose, background), name)
-    return name[root], count
+    return name[root], count, overflow
 
 
 def _neighbour(root: Tensor, name: Tensor, loose: Tensor, background: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The networks that are ready to run in this process: one for each model and shape, for all fields.
 
-A throw-away chain of the warm-up opens what the live one uses, so what was opened last stays open.
+A throw-away chain of the warm-up opens what the live one uses, so what was opened last stays open. A network that
+failed opens itself anew at a later frame; see :mod:`models.runtime.lasting`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from stream.errors import CytoloopError
 
 LOG = logging.getLogger(__name__)
 KEPT = 4
-"""Networks that stay open in a process; one more closes the one whose last use is longest ago."""
+"""Networks that stay open in a process without a user. One more lets go of the one that was asked for longest ago: it
+closes with the last field that looks through it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 
 class TensorRTSession:
     """An engine, ready to run; a :class:`models.runtime.session.Session`. One thread uses it at a time.
+
+    What it holds on the GPU is given back by :meth:`close`, or with the last reference to it.
 
     Beside :meth:`run` there are :meth:`submit` and :meth:`collect` for streams of frames, and :meth:`run_device` for
     whoever goes on working on the GPU.
@@ -56,10 +59,14 @@ class TensorRTSession:
         self._waiting: deque[Slot] = deque()
         self._slots: deque[Slot] = deque()
         self._streams: list[Any] = []
-        self._engine: tuple[Any, ...] = ()
-        self._kernels: Any = None
+        self._engine: list[Any] = []
+        """Runtime, configuration, engine and cache of kernels: each goes before the one that it was made by."""
         self._held, self._shaped = ExitStack(), ExitStack()
         self._graphs = False
+        self._release = weakref.finalize(
+            self, _give_back, cuda, self._streams, self._shaped, self._slots, self._engine, self._held
+        )
+        self._release.atexit = False  # the driver may be gone by then, and takes all of a process back anyway
         try:
             self._open(engine, kernels, slots)
             self.reshape(shapes)
@@ -156,26 +163,20 @@ class TensorRTSession:
 
     def kernels(self) -> bytes:
         """Return what the cache of compiled kernels holds now; empty with TensorRT 11."""
-        runtime_cache = self._kernels
+        runtime_cache = self._engine[-1] if self._engine else None
         memory = None if runtime_cache is None else runtime_cache.serialize()
         return b"" if memory is None else bytes(memory)
 
     def audit(self) -> int:
         """Check the precision of the engine's own layers; see :func:`models.runtime.tensorrt.audit.audit_engine`."""
         self._usable()
-        return audit_engine(self._engine[0], self._bindings.trt, self.precision)
+        return audit_engine(self._engine[2], self._bindings.trt, self.precision)
 
     def close(self) -> None:
         """Wait for what is in flight and give everything back. Idempotent."""
         self._broken = self._broken or "it was closed"
         self._waiting.clear()
-        for stream in self._streams:
-            self._cuda.settle(stream)
-        self._streams.clear()
-        self._shaped.close()
-        self._slots.clear()  # contexts go before their engine, it before its runtime
-        self._kernels, self._engine = None, ()
-        self._held.close()
+        self._release()
 
     def _open(self, engine: bytes, kernels: bytes, slots: int) -> None:
         """Deserialise, and make what does not depend on shapes."""
@@ -186,8 +187,8 @@ class TensorRTSession:
             if loaded is None:
                 raise StageError(f"{self.runtime} does not load its engine: {said.reason()}")
             inputs, outputs = _tensors(loaded, trt)
-            config, self._kernels = self._bindings.runtime_config(loaded, kernels)
-            self._engine = (loaded, config, runtime)
+            config, runtime_cache = self._bindings.runtime_config(loaded, kernels)
+            self._engine += (runtime, config, loaded, runtime_cache)
             self._up, self._compute, self._down = (self._stream() for _ in range(3))
             for _ in range(slots):
                 context = loaded.create_execution_context(config)
@@ -242,6 +243,20 @@ class TensorRTSession:
         except StageError as error:
             self._broken = str(error)
             raise
+
+
+def _give_back(
+    cuda: Cuda, streams: list[Any], shaped: ExitStack, slots: deque[Slot], parts: list[Any], held: ExitStack
+) -> None:
+    """Wait for what is in flight and give everything back; knows no session, so that it can outlive one."""
+    for stream in streams:
+        cuda.settle(stream)
+    streams.clear()
+    shaped.close()
+    slots.clear()  # contexts go before their engine
+    while parts:
+        parts.pop()
+    held.close()
 
 
 def _tensors(engine: Any, trt: Any) -> tuple[list[str], list[str]]:

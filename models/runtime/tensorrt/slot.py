@@ -14,8 +14,6 @@ from models.runtime.tensorrt.cuda import Cuda
 from models.runtime.tensorrt.shapes import Shape, Shapes
 from stream.errors import StageError
 
-WORD = 4
-"""Bytes of a float32."""
 POISON = 0xFF
 """Each byte of a float that no network computes: a NaN with every bit set."""
 
@@ -172,11 +170,9 @@ class Slot:
         return tuple(DeviceArray(buffer.device, buffer.host.shape, stream) for buffer in self._outputs)
 
     def _work(self, stream: Any) -> None:
-        """Poison the ends of the outputs, then run: an output that nobody wrote shows."""
-        cuda = self._cuda
+        """Poison the outputs, then run: what nobody wrote shows."""
         for buffer in self._outputs:
-            cuda.fill(buffer.device, POISON, WORD, stream)
-            cuda.fill(buffer.device + buffer.host.nbytes - WORD, POISON, WORD, stream)
+            self._cuda.fill(buffer.device, POISON, buffer.host.nbytes, stream)
         if not self.context.execute_async_v3(int(stream)):
             raise StageError("TensorRT did not take the frame (execute_async_v3 said no)")
 

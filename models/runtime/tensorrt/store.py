@@ -4,10 +4,13 @@ Each file carries its own record: a keyed hash (HMAC-SHA256) over the engine, it
 secret that was drawn at first use and never leaves the user's own state folder. Engine and record are one file and are
 replaced as one, so they cannot come apart; a file that was altered, renamed, copied from elsewhere or written by
 anybody who does not hold the secret is refused, deleted and built anew.
+
+A disk that is full or cannot be written costs time, never a session: it is logged, and engines are built anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -15,6 +18,7 @@ import os
 import platform
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from stream.errors import StoreError
@@ -41,36 +45,54 @@ class EngineStore:
 
     def __init__(self, folder: Path, secret: Path) -> None:
         self._folder = folder
-        _private(folder)
-        _private(secret.parent)
-        self._secret = _secret(secret)
+        self._secret = b""  # nothing is kept, and nothing that lies there is taken
+        with self._going_on():
+            _private(folder)
+            _private(secret.parent)
+            self._secret = _secret(secret)
 
     def get(self, key: str) -> bytes | None:
         """Return what was put under ``key`` by this machine, or None; anything else there is deleted."""
         path = self._path(key)
-        try:
-            sealed = path.read_bytes()
-        except FileNotFoundError:
+        sealed = self._read(path)
+        if sealed is None:
             return None
         head = len(MAGIC) + DIGEST
         content = sealed[head:]
         if not hmac.compare_digest(sealed[:head], MAGIC + self._seal(key, content)):
             LOG.warning("%s was not written by this machine as it is now: it is deleted and built anew", path)
-            path.unlink(missing_ok=True)
+            self.drop(key)
             return None
-        os.utime(path)
+        with contextlib.suppress(OSError):  # only the order in which engines are forgotten depends on it
+            os.utime(path)
         return content
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep ``content`` under ``key``: all of it or, should the machine stop, nothing."""
-        _write(self._path(key), MAGIC + self._seal(key, content) + content)
-        files = sorted(self._folder.glob("*.engine"), key=lambda file: -file.stat().st_mtime_ns)
-        for file in files[KEEP:]:
-            file.unlink(missing_ok=True)
+        """Keep ``content`` under ``key``: all of it or, should the disk or the machine fail, nothing."""
+        if not self._secret:
+            return
+        with self._going_on():
+            _write(self._path(key), MAGIC + self._seal(key, content) + content)
+            for file in _newest_first(self._folder)[KEEP:]:
+                file.unlink(missing_ok=True)
 
     def drop(self, key: str) -> None:
         """Forget what is under ``key``."""
-        self._path(key).unlink(missing_ok=True)
+        with self._going_on():
+            self._path(key).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> bytes | None:
+        with self._going_on(), contextlib.suppress(FileNotFoundError):
+            return path.read_bytes() if self._secret else None
+        return None
+
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Log what the disk refuses, and go on without it."""
+        try:
+            yield
+        except OSError as error:
+            LOG.warning("the store of engines %s: %s; going on without it, engines are built anew", self._folder, error)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.engine"
@@ -107,6 +129,15 @@ def _folders() -> tuple[Path, Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(cache), Path(state)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """Return the engines in a folder; another process may take some away meanwhile."""
+    seen: list[tuple[int, Path]] = []
+    for file in folder.glob("*.engine"):
+        with contextlib.suppress(FileNotFoundError):
+            seen.append((file.stat().st_mtime_ns, file))
+    return [file for _, file in sorted(seen, reverse=True)]
 
 
 def _private(folder: Path) -> None:

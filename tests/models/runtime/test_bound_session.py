@@ -22,6 +22,8 @@ class Engine:
     def run(self, inputs: tuple[Floats, ...]) -> None:
         if self.fault == "writes nothing":
             return
+        if self.fault == "raises":
+            raise OverflowError("a vendor's word")
         rows = slice(None, -self.into[0].shape[-2] // 2) if self.fault == "writes half" else slice(None)
         self.into[0][..., rows, :] = 2 * inputs[0][..., rows, :]
         if self.fault == "overflows":
@@ -40,6 +42,14 @@ def test_an_output_that_this_run_did_not_make_is_an_error(fault: str, shape: tup
         session.run(picture)
     engine.fault = ""
     assert (session.run(picture)[0] == 6).all()
+
+
+def test_what_a_library_raises_is_an_error_of_the_stage() -> None:
+    engine = Engine((1, 1, 64, 48))
+    session = BoundSession(engine, "trial", "fp32")
+    engine.fault = "raises"
+    with pytest.raises(StageError, match=r"trial \(fp32\) did not run: OverflowError: a vendor's word"):
+        session.run(np.ones((1, 1, 64, 48), np.float32))
 
 
 def test_arrays_begin_on_a_cache_line() -> None:

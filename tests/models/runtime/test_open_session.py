@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.runtime import RUNTIMES, available, open_session, openvino
+from models.runtime import RUNTIMES, available, choose, open_session, openvino
+from models.runtime import torch as torch_runtime
 from models.runtime.cuda_driver import gpus
-from models.runtime.selfcheck import TOLERANCES, compare, distance, drawn
-from models.runtime.session import Floats, Session
+from models.runtime.face import face
+from models.runtime.registry import Runtime
+from models.runtime.selfcheck import TOLERANCES, compare, distance, drawn, example
+from models.runtime.session import Floats, Session, Shapes
 from stream.errors import RuntimeUnavailable, StageError
 from stream.metrics import REGISTRY
 
@@ -79,6 +82,135 @@ def test_on_a_cpu_the_first_choice_is_openvino_in_its_fastest_precision(
     assert session.reason in caplog.text
     labels = {"model": "small", "runtime": "openvino", "precision": session.precision, "reason": session.reason}
     assert REGISTRY.get_sample_value("cytoloop_runtime_info", labels) == 1
+
+
+GPUS = {
+    "a GPU and a torch for CPUs": (1, False, "cannot use the NVIDIA GPU that is here: install a torch whose CUDA"),
+    "no GPU": (0, False, ""),
+    "no GPU that the driver shows": (0, True, ""),
+}
+
+
+@pytest.mark.parametrize("case", GPUS)
+def test_torch_does_not_silently_take_the_cpu_where_a_gpu_is(
+    network: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    there, usable, said = GPUS[case]
+    monkeypatch.setattr(torch_runtime, "gpus", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    if not said:
+        session = open_session(network, SHAPES, runtime="torch", **ONE)
+        assert session.reason.startswith("asked for; CPU; agrees with onnxruntime")
+        return
+    with pytest.raises(RuntimeUnavailable, match=said):
+        open_session(network, SHAPES, runtime="torch", **ONE)
+    if not gpus():
+        chosen = open_session(network, SHAPES, **ONE)
+        assert (chosen.runtime, said in chosen.reason) == ("openvino", True)
+
+
+class Trial:
+    """A runtime whose sessions are onnxruntime's, spoilt on demand; keeps what it opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, wrong: bool = False) -> None:
+        self.opened: list[Trial.Opened] = []
+        self._wrong, self._reference = wrong, RUNTIMES["onnxruntime"]()
+        runtime = Runtime(lambda: "", self._open)
+        monkeypatch.setattr(choose, "RUNTIMES", {"trial": lambda: runtime, "onnxruntime": RUNTIMES["onnxruntime"]})
+        monkeypatch.setattr(choose, "_VERIFIED", {})
+
+    class Opened:
+        runtime, precision = "trial", "fp32"
+
+        def __init__(self, session: Session, wrong: bool, reason: str) -> None:
+            self.reason, self.fails, self.closed = reason, False, 0
+            self._session, self._wrong = session, wrong
+
+        def run(self, *given: Floats) -> tuple[Floats, ...]:
+            if self.fails:
+                raise StageError("the GPU lost it")
+            found = self._session.run(*given)
+            return tuple(one + 1 for one in found) if self._wrong else found
+
+        def close(self) -> None:
+            self.closed += 1
+            self._session.close()
+
+    def _open(self, model: Path, shapes: Shapes, precision: str, threads: int) -> Session:
+        session = self._reference.open(model, shapes, "fp32", threads)
+        made = Trial.Opened(session, self._wrong, f"engine built, the {len(self.opened) + 1}.")
+        self.opened.append(made)
+        return made
+
+
+def test_what_does_not_pass_the_self_check_is_closed(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(monkeypatch, wrong=True)
+    with pytest.raises(RuntimeUnavailable, match="computes wrongly"):
+        open_session(network, SHAPES, runtime="trial", **ONE)
+    assert [one.closed for one in trial.opened] == [1, 1], "what was to run, and what was compared"
+
+
+def shown(model: str) -> list[str]:
+    metrics = next(one for one in REGISTRY.collect() if one.name == "cytoloop_runtime_info")
+    return [one.labels["reason"] for one in metrics.samples if one.labels["model"] == model]
+
+
+def test_how_it_was_opened_is_said_and_only_the_newest_choice_is_shown(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = Trial(monkeypatch)
+    with caplog.at_level(logging.INFO, "models.runtime.choose"):
+        session = open_session(network, SHAPES, runtime="trial", **ONE)
+    reason = "asked for; engine built, the 1.; agrees with onnxruntime, a pedestal changes nothing"
+    assert (session.reason, shown("small")) == (reason, [reason])
+    assert reason in caplog.text
+    second = open_session(network, SHAPES, runtime="trial", **ONE)
+    assert shown("small") == [second.reason]
+    assert second.reason != reason
+    trial.opened[-1].fails = True
+    with pytest.raises(StageError, match="lost it"):
+        second.run(*inputs())
+    compare(second.run(*inputs()), reference(network, inputs()), second)
+    assert shown("small") != [reason]
+
+
+def test_a_choice_that_changes_after_a_failure_is_shown(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial(monkeypatch)
+    session = open_session(network, SHAPES, **ONE)
+    assert session.runtime == "trial"
+    trial.opened[0].fails = True
+    with pytest.raises(StageError, match="lost it"):
+        session.run(*inputs())
+    monkeypatch.setattr(choose, "RUNTIMES", {"onnxruntime": RUNTIMES["onnxruntime"]})
+    session.run(*inputs())
+    assert session.runtime == "onnxruntime"
+    assert shown("small") == [session.reason]
+
+
+@pytest.mark.parametrize("kept", [10, 0.5, 0.98])
+def test_stored_outputs_that_were_cut_short_are_named(network: Path, tmp_path: Path, kept: float) -> None:
+    model, stored = tmp_path / "small.onnx", tmp_path / "small.check.npz"
+    shutil.copy(network, model)
+    given = dict(zip(("in_frames", "in_offset", "in_scale"), inputs(), strict=True))
+    np.savez_compressed(stored, **given)
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[: int(kept if kept > 1 else kept * len(whole))])
+    with pytest.raises(StageError, match=r"small\.check\.npz (cannot be read|does not belong)"):
+        example(model, face(model), SHAPES, None)
+    with pytest.raises(RuntimeUnavailable, match=r"small\.check\.npz"):
+        open_session(model, SHAPES, runtime="openvino", **ONE)
+
+
+def test_stored_outputs_whose_bytes_were_changed_are_named(network: Path, tmp_path: Path) -> None:
+    model, stored = tmp_path / "small.onnx", tmp_path / "small.check.npz"
+    shutil.copy(network, model)
+    np.savez_compressed(stored, in_frames=inputs()[0])
+    content = bytearray(stored.read_bytes())
+    content[200:400] = b"x" * 200
+    stored.write_bytes(content)
+    with pytest.raises(StageError, match=r"small\.check\.npz cannot be read"):
+        example(model, face(model), SHAPES, None)
 
 
 def test_a_network_that_computes_something_else_than_was_stored_is_run_by_nothing(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.runtime.tensorrt import opening
+from models.runtime.tensorrt import store as store_module
 from models.runtime.tensorrt.audit import Audit
 from models.runtime.tensorrt.bindings import Bindings
 from models.runtime.tensorrt.build import Built
@@ -90,6 +91,19 @@ def test_an_engine_that_does_not_run_is_not_kept(workshop: Workshop) -> None:
     with pytest.raises(StageError, match="did not take"):
         workshop.open()
     assert list((workshop.root / "engines").iterdir()) == []
+
+
+def test_a_full_disk_costs_no_session(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    session = workshop.open()
+    assert "built in" in session.reason
+    assert caplog.text.count("no space left; going on without it") == 2, "the kernels and the engine"
+    session.close()
 
 
 GPU = Gpu("RTX A", "8.6", "13.0")

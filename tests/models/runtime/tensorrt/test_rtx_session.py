@@ -200,13 +200,14 @@ def test_a_slot_is_not_used_before_it_was_collected() -> None:
         session.collect()
 
 
-def test_an_output_that_the_network_did_not_write_is_an_error_and_not_the_last_frame() -> None:
+@pytest.mark.parametrize("written", ["nothing", "ends"])
+def test_an_output_that_the_network_did_not_write_is_an_error_and_not_the_last_frame(written: str) -> None:
     cuda = StandInCuda()
     trt = StandInTrt(cuda)
     session = opened(cuda, trt, slots=1)
     given = list(frames(2))
     session.run(*given[0])
-    trt.silent = True
+    trt.written = written
     with pytest.raises(StageError, match="not written"):
         session.run(*given[1])
     with pytest.raises(StageError, match="of no use any more"):
@@ -314,6 +315,31 @@ def test_closing_gives_everything_back_and_what_is_still_looked_at_last() -> Non
     assert not cuda.wrong
     with pytest.raises(StageError, match="closed"):
         session.run(*given[0])
+
+
+def test_a_session_that_nobody_closed_gives_everything_back_when_it_goes() -> None:
+    cuda = StandInCuda()
+    session = opened(cuda, slots=3, profile=WIDE)
+    session.reshape(LARGE)
+    given = list(frames(2, LARGE))
+    session.run(*given[0])
+    session.submit(*given[1])
+    del session
+    gc.collect()
+    assert cuda.left() == {}
+    assert not cuda.wrong
+
+
+def test_a_session_that_failed_and_was_dropped_gives_everything_back() -> None:
+    cuda = StandInCuda()
+    session = opened(cuda)
+    cuda.fail = {"cudaGraphLaunch": cuda.calls["cudaGraphLaunch"] + 1}
+    with pytest.raises(StageError, match="cudaGraphLaunch"):
+        session.run(*next(frames(1)))
+    del session
+    gc.collect()
+    assert cuda.left() == {}
+    assert not cuda.wrong
 
 
 def test_frames_allocate_nothing() -> None:

@@ -92,17 +92,67 @@ def test_a_secret_that_is_none_is_replaced(tmp_path: Path, harm: str) -> None:
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
-def test_a_write_that_is_interrupted_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_is_interrupted_leaves_what_was_there_and_costs_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     opened(tmp_path).put(NAME, ENGINE)
 
     def full(_: int) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        opened(tmp_path).put(NAME, b"half of an eng")
+    opened(tmp_path).put(NAME, b"half of an eng")
+    assert "no space left; going on without it" in caplog.text
     assert opened(tmp_path).get(NAME) == ENGINE
     assert [file.name for file in (tmp_path / "engines").iterdir()] == [file_of(tmp_path).name]
+
+
+def refuses(*_: object, **__: object) -> None:
+    raise PermissionError("read-only")
+
+
+DISKS: dict[str, tuple[str, bool]] = {
+    "no folder can be made": ("Path.mkdir", False),
+    "no secret can be drawn": ("tempfile.mkstemp", False),
+    "a folder that cannot be made private": ("Path.chmod", False),
+    "nothing can be read": ("Path.read_bytes", True),
+    "nothing can be touched": ("os.utime", True),
+    "nothing can be written": ("tempfile.mkstemp", True),
+    "nothing can be deleted": ("Path.unlink", True),
+}
+
+
+@POSIX
+@pytest.mark.parametrize("case", DISKS)
+def test_a_disk_that_refuses_costs_time_and_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call, used_before = DISKS[case]
+    (tmp_path / "engines").mkdir(mode=0o755)
+    if used_before:
+        opened(tmp_path).put(NAME, ENGINE)
+    owner = {"Path": module.Path, "tempfile": module.tempfile, "os": module.os}[call.partition(".")[0]]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call.partition(".")[2], refuses)
+        store = opened(tmp_path)
+        assert store.get(NAME) in ((ENGINE, None) if used_before else (None,))
+        store.put("other", b"x")
+        store.drop("another")
+    assert "read-only; going on without it" in caplog.text or call == "os.utime"
+    if used_before:
+        assert opened(tmp_path).get(NAME) == ENGINE
+
+
+def test_an_engine_that_another_process_takes_away_meanwhile_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opened(tmp_path)
+    gone = tmp_path / "engines" / "gone.engine"
+    found = module.Path.glob
+    monkeypatch.setattr(module.Path, "glob", lambda self, pattern: [gone, *found(self, pattern)])
+    store.put(NAME, ENGINE)
+    assert store.get(NAME) == ENGINE
+    assert caplog.text == ""
 
 
 def test_the_store_does_not_grow_for_ever(tmp_path: Path) -> None:
