@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from benchmarks.detections import moments
+from benchmarks.detections import detections, moments
 from models.divide.evidence import (
     BIAS,
     DEPTH,
@@ -27,12 +27,13 @@ from models.divide.evidence import (
     VOTED_BIAS,
     VOTED_WEIGHTS,
     WEIGHTS,
+    Mothers,
     described,
 )
-from models.track.assignment import AssignmentTracker, Linked, mothers_of
+from models.track.assignment import AssignmentTracker, Linked
 from models.track.measure import Bodies, daughters
-from models.track.memory import Rows, View
-from models.track.splits import Split, hypotheses
+from models.track.memory import Rows
+from models.track.splits import Weighed
 from models.train.movie import BORDER_PX
 from models.train.split import SHARE
 from stream import plugins
@@ -67,14 +68,13 @@ class Watching(AssignmentTracker):
     centre_px: Floats
     tracks: NDArray[np.int64]
 
-    def _divided(
-        self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
-    ) -> tuple[Linked, list[Split]]:
-        mothers, found = mothers_of(rows, view, scale_um2, linked.drift), linked.found
-        row, one, two = hypotheses(mothers, found, linked.links, linked.cell_of)
-        told = described(mothers.take(row), daughters(found, one, two), found.typical_px)
-        self.weighed, self.centre_px, self.tracks = (row, one, two, told), found.centre_px, rows["id"]
-        return super()._divided(rows, view, scale_um2, linked, within)
+    def _weigh(
+        self, rows: Rows, mothers: Mothers, linked: Linked, stray: NDArray[np.bool_], within: NDArray[np.bool_]
+    ) -> Weighed:
+        of, found = super()._weigh(rows, mothers, linked, stray, within), linked.found
+        told = described(mothers.take(of.row), daughters(found, of.one, of.two), found.typical_px)
+        self.weighed, self.centre_px, self.tracks = (of.row, of.one, of.two, told), found.centre_px, rows["id"]
+        return of
 
 
 def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:
@@ -188,13 +188,15 @@ def main() -> None:
     parser.add_argument("--strip", action="store_true", help="fit on mothers that training never saw")
     parser.add_argument("--plain", action="store_true", help="fit the score that needs no network")
     parser.add_argument("--stiffness", type=float, default=5.0)
+    parser.add_argument("--kept", type=Path, help="folder for the cells that were found, so that they are found once")
     asked = parser.parse_args()
     sets = []
     for named in asked.sets:
         model, _, place = named.rpartition("=")
         sequence = Path(place)
         truth = read_truth(sequence.with_name(sequence.name + "_GT"), None)
-        sets.append(watch(shots(sequence, model), truth, named))
+        found = shots(sequence, model) if asked.kept is None else detections(sequence, model, asked.kept)
+        sets.append(watch(found, truth, named))
     names, start = (FEATURES, PLAIN) if asked.plain else (VOTED, WITH_VOTES)
     parts = [one.within() if asked.strip else one for one in sets]
     weights = fit(parts, start, asked.stiffness)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,12 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from benchmarks.followers import Lineage
-from models.divide.evidence import likelihood
-from models.track.assignment import AssignmentTracker, Linked, mothers_of
+from models.divide.evidence import Mothers
+from models.track.assignment import AssignmentTracker, Linked
 from models.track.links import MISS
-from models.track.measure import Bodies, daughters
-from models.track.memory import Rows, View
-from models.track.splits import Split, hypotheses
+from models.track.measure import Bodies
+from models.track.memory import Rows
+from models.track.splits import Weighed
 from stream.stages import Segmented, Tracked
 
 ALONE = MISS / 2
@@ -30,17 +29,13 @@ Node = tuple[int, int]
 """A cell: frame (counted from 0) and label in the masks that went out."""
 
 
-@dataclass(slots=True)
-class Weighed:
-    """What the causal tracker weighed in one frame, by track before and by cell after."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the causal tracker weighed in one frame: links and divisions, by track before and by cell after."""
 
     linked: Linked
-    track: Any
-    missed: Any
-    row: Any
-    one: Any
-    two: Any
-    p: Any
+    track: NDArray[np.int64]
+    weighed: Weighed
 
 
 @dataclass(slots=True)
@@ -55,17 +50,14 @@ class Problem:
 class Watched(AssignmentTracker):
     """The tracker, and what it weighed in its last step."""
 
-    weighed: Weighed | None = None
+    seen: Seen | None = None
 
-    def _divided(
-        self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
-    ) -> tuple[Linked, list[Split]]:
-        mothers, found = mothers_of(rows, view, scale_um2, linked.drift), linked.found
-        row, one, two = hypotheses(mothers, found, linked.links, linked.cell_of)
-        p = likelihood(mothers.take(row), daughters(found, one, two), found.typical_px) if len(row) else np.zeros(0)
-        p = np.where(within[one] & within[two], p, 0.0)
-        self.weighed = Weighed(linked, rows["id"].copy(), rows["missed"].copy(), row, one, two, p)
-        return super()._divided(rows, view, scale_um2, linked, within)
+    def _weigh(
+        self, rows: Rows, mothers: Mothers, linked: Linked, stray: NDArray[np.bool_], within: NDArray[np.bool_]
+    ) -> Weighed:
+        weighed = super()._weigh(rows, mothers, linked, stray, within)
+        self.seen = Seen(linked, rows["id"].copy(), weighed)
+        return weighed
 
 
 def in_hindsight(shots: Sequence[Segmented]) -> tuple[list[Tracked], Lineage]:
@@ -74,8 +66,8 @@ def in_hindsight(shots: Sequence[Segmented]) -> tuple[list[Tracked], Lineage]:
     last: dict[int, Node] = {}
     for number, shot in enumerate(shots):
         tracked = tracker.step(shot)
-        assert tracker.weighed is not None
-        _pose(problem, tracker.weighed, tracked, number, last)
+        assert tracker.seen is not None
+        _pose(problem, tracker.seen, tracked, number, last)
         labels = tracked.segmentation.cells.label.tolist()
         problem.nodes += [(number, label) for label in labels]
         last.update({label: (number, label) for label in labels})
@@ -83,21 +75,22 @@ def in_hindsight(shots: Sequence[Segmented]) -> tuple[list[Tracked], Lineage]:
     return shown, _lineage(problem, *_solve(problem), shown)
 
 
-def _pose(problem: Problem, weighed: Weighed, tracked: Tracked, number: int, last: dict[int, Node]) -> None:
+def _pose(problem: Problem, seen: Seen, tracked: Tracked, number: int, last: dict[int, Node]) -> None:
     """Add a frame's links and divisions to the problem."""
     assert isinstance(tracked.measured, Bodies)
     centres = tracked.measured.centre_px
     label_at = dict(zip(map(tuple, centres.tolist()), tracked.segmentation.cells.label.tolist(), strict=True))
     # 0: a cell that was left out, because it is not yet far enough in the image
-    to = [(number, label_at.get(tuple(place), 0)) for place in weighed.linked.found.centre_px.tolist()]
-    made = weighed.linked.links
+    to = [(number, label_at.get(tuple(place), 0)) for place in seen.linked.found.centre_px.tolist()]
+    made = seen.linked.links
     for row, column, cost in zip(made.row.tolist(), made.column.tolist(), made.cost.tolist(), strict=True):
-        start = last.get(int(weighed.track[row]))
+        start = last.get(int(seen.track[row]))
         if start is not None and to[column][1] and cost < MISS:
             key = (start, to[column])
             problem.links[key] = min(cost, problem.links.get(key, np.inf))
-    for row, one, two, p in zip(weighed.row.tolist(), weighed.one, weighed.two, weighed.p.tolist(), strict=True):
-        start = last.get(int(weighed.track[row]))
+    of = seen.weighed
+    for row, one, two, p in zip(of.row.tolist(), of.one, of.two, of.p.tolist(), strict=True):
+        start = last.get(int(seen.track[row]))
         shown = to[int(one)][1] and to[int(two)][1]
         if start is not None and shown and p > 0.05 and start[0] == number - 1:
             odds = float(np.log(p) - np.log1p(-min(p, 1 - 1e-6)))

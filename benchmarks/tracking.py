@@ -54,8 +54,14 @@ class Way:
     live: bool = True
 
 
-def ours(**options: Any) -> Callable[[Shots, Path], float]:
-    """Return the way of the chain: tracker and divider, frame by frame; masks are final when decided."""
+def ours(last_words: bool = True, **options: Any) -> Callable[[Shots, Path], float]:
+    """Return the way of the chain: tracker and divider, frame by frame; masks are final when decided.
+
+    Parameters
+    ----------
+    last_words
+        Whether the lineage follows what is said of a division within three frames; else its first word stands.
+    """
 
     def run(shots: Shots, out: Path) -> float:
         tracker, divider, writer = AssignmentTracker(options), LifeDivider({}), ResultWriter(out)
@@ -65,8 +71,9 @@ def ours(**options: Any) -> Callable[[Shots, Path], float]:
             tracked = tracker.step(shot)
             events = divider.step(tracked)
             spent.append((time.thread_time_ns() - begin) / 1e6)
-            writer.decided(shot.moment.frame.frame, tracked.segmentation, tracked.tracks, events)
-        writer.said(divider.finish())
+            told = [event for event in events if last_words or event.revision == 0]
+            writer.decided(shot.moment.frame.frame, tracked.segmentation, tracked.tracks, told)
+        writer.said(divider.finish() if last_words else ())
         writer.close()
         return float(np.median(spent))
 
@@ -104,9 +111,11 @@ WAYS = (
     Way("overlap only", other(overlap_only)),
     Way("+ back-offset", other(vote_only)),
     Way("+ division heads", other(votes_and_heads)),
-    Way("+ learned score", ours(max_cut=0, stray_threshold=0.999)),
-    Way("+ merges cut apart", ours(stray_threshold=0.999)),
-    Way("+ births of the frame before reconsidered (ours)", ours()),
+    Way("+ learned score, cells at the edge too", ours(last_words=False, edge=0.0, max_cut=0, stray_threshold=0.999)),
+    Way("+ margin", ours(last_words=False, max_cut=0, stray_threshold=0.999)),
+    Way("+ merges cut apart", ours(last_words=False, stray_threshold=0.999)),
+    Way("+ fixed lag: births weighed again a frame later", ours(last_words=False)),
+    Way("+ fixed lag: divisions weighed again for three frames (ours)", ours()),
     Way("ours, cells at the edge too", ours(edge=0.0)),
     Way("ours without back-offset", blind("prev_centre_px")),
     Way("ours without division heads", blind("state_prob")),

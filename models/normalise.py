@@ -1,4 +1,7 @@
-"""Two numbers per frame bring every camera to the same contrast: the same code in training and live."""
+"""Two numbers per frame bring every camera to the same contrast: the same function in training and live.
+
+Live smooths them over the field's past (:class:`Running`); training takes each frame's own and varies them at random.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,11 @@ from stream.frame import Frame
 from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)
-SCHEMA = 2
+SCHEMA = 3
+SEARCH_EVERY = 16
+"""Frames between two searches for the cells' size where too few have shown."""
+ALIKE = 0.15
+"""Sizes nearer than this (a natural logarithm) are the same."""
 MOST_MISSED = 1
 """Frames that may be missing before the earlier one is not shown: pairs in training are at most two frames apart, and
 an older frame makes outlines worse."""
@@ -74,7 +78,7 @@ class NetworkSegmenter:
         self._diameter_px = self._options.diameter_px
         self._binning: int | None = None
         self._growth = Growth()
-        self._cells = self._seen = self._tries = 0
+        self._cells, self._seen, self._due = 0, 0, 1
 
     @property
     def choice(self) -> str:
@@ -115,12 +119,12 @@ class NetworkSegmenter:
         """Forget the past and what was chosen."""
         self._past, self._binning = None, None
         self._diameter_px, self._growth = self._options.diameter_px, Growth()
-        self._cells = self._seen = self._tries = 0
+        self._cells, self._seen, self._due = 0, 0, 1
 
     def save(self) -> bytes:
         """Return what was chosen and the last frame as msgpack."""
         past = self._past.packed() if self._past else None
-        chosen = (self._diameter_px, self._binning, self._cells, self._seen, self._tries)
+        chosen = (self._diameter_px, self._binning, self._cells, self._seen, self._due)
         growth = self._growth.packed()
         return bytes(msgpack.packb({"schema": SCHEMA, "chosen": chosen, "growth": growth, "past": past}))
 
@@ -130,13 +134,13 @@ class NetworkSegmenter:
             data = msgpack.unpackb(state, use_list=False)
             if data["schema"] != SCHEMA:
                 raise StageError(f"a saved network segmenter of schema {data['schema']}; reset it instead")
-            diameter_px, binning, cells, seen, tries = data["chosen"]
+            diameter_px, binning, cells, seen, due = data["chosen"]
             growth = Growth(*data["growth"])
             past = Past.unpacked(data["past"]) if data["past"] else None
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise StageError(f"not a saved state of a network segmenter: {error}") from error
         self._diameter_px, self._binning, self._past = diameter_px, binning, past
-        self._cells, self._seen, self._tries, self._growth = cells, seen, tries, growth
+        self._cells, self._seen, self._due, self._growth = cells, seen, due, growth
 
     def _shown(self, moment: Moment) -> Frame:
         """Return the frame with the pixels that the network is to see, in counts of the camera's type."""
@@ -147,17 +151,18 @@ class NetworkSegmenter:
         return replace(moment.frame, pixels=counts.astype(np.uint8) if narrow else counts.astype(np.uint16))
 
     def _is_time_to_choose(self) -> bool:
-        """Say whether to look for the diameter: on frames 1, 2, 4, 8, 16 and then every 16th, until it is certain."""
+        """Say whether to look for the diameter: on frames 1, 2, 4, 8, 16 and then every 16th, until it is certain; ever
+        more seldom where the few cells that there are give the same again, because frames wait meanwhile."""
         if self._options.diameter_px or self._cells >= ENOUGH:
             return False
         self._seen += 1
-        due: bool = self._seen >= min(2**self._tries, 16 * max(1, self._tries - 3))
-        self._tries += due
-        return due
+        return self._seen >= self._due
 
     def _choose(self, frame: Frame, levels: Running) -> None:
         dark_too = self._network.spec.kind == "phase"
         diameter_px, cells = fitted(frame.pixels, self._network, levels, dark_too)
+        alike = diameter_px and self._diameter_px and abs(np.log(diameter_px / self._diameter_px)) < ALIKE
+        self._due = 2 * self._seen if alike or self._seen < SEARCH_EVERY else self._seen + SEARCH_EVERY
         if diameter_px is not None and cells >= self._cells:
             self._diameter_px, self._cells, self._growth = diameter_px, cells, Growth()
             LOG.info("%s: %s looks for cells of %.1f px", frame.field, self._network.spec.name, diameter_px)

@@ -23,7 +23,7 @@ from models.track.runs import Runs, phase_after, scan
 from models.track.runs import pace as pace_of
 from models.track.settle import Step, ended_before, inside, settle, tracks
 from models.track.sheet import Piece, by_track, published
-from models.track.splits import Least, Split, choose, weigh
+from models.track.splits import Least, Split, Weighed, choose, weigh
 from models.track.strays import strays
 from models.track.write import SMOOTHING
 from stream.cells import Cells, Segmentation
@@ -232,14 +232,10 @@ class AssignmentTracker:
         self, rows: Rows, view: View, scale_um2: float, linked: Linked, within: NDArray[np.bool_]
     ) -> tuple[Linked, list[Split]]:
         """Find mothers; where one takes a cell from another track, the other cells are shared out again."""
-        options = self._options
         mothers = mothers_of(rows, view, scale_um2, linked.drift)
         found, made = linked.found, linked.links
         stray = strays(rows) & (linked.cell_of >= 0)
-        least = Least(options.split_threshold, options.take_threshold, options.stray_threshold)
-        weighed = weigh(mothers, found, made, linked.cell_of, stray, least)
-        newborn = (rows["parent"] != 0) & (rows["seen"] < MATURE)
-        weighed = weighed.take(within[weighed.one] & within[weighed.two] & ~newborn[weighed.row])
+        weighed = self._weigh(rows, mothers, linked, stray, within)
         divided = choose(weighed, mothers, found)
         ends, taken = np.zeros(len(rows), np.bool_), np.full(len(found), -1, np.int64)
         for split in divided:
@@ -255,6 +251,16 @@ class AssignmentTracker:
         cost = np.where(ends[made.row] | (taken[made.column] >= 0), np.inf, made.cost)
         cell_of = match(made.start, made.column, cost, len(found), linking.MISS)
         return replace(linked, cell_of=cell_of, host_of=_hosts(rows, linked.expected, made, cell_of)), divided
+
+    def _weigh(
+        self, rows: Rows, mothers: Mothers, linked: Linked, stray: NDArray[np.bool_], within: NDArray[np.bool_]
+    ) -> Weighed:
+        """Weigh every division that is possible here: well in the image, of a mother who is old enough."""
+        options = self._options
+        least = Least(options.split_threshold, options.take_threshold, options.stray_threshold)
+        weighed = weigh(mothers, linked.found, linked.links, linked.cell_of, stray, least)
+        newborn = (rows["parent"] != 0) & (rows["seen"] < MATURE)
+        return weighed.take(within[weighed.one] & within[weighed.two] & ~newborn[weighed.row])
 
     def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, runs: Runs, elapsed_s: float) -> Memory:
         memory, size = self._memory, step.found.typical_px

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from segment_scene import discs, grid
 from models import zoo
 from models.segment import auto, sight
 from models.segment.auto import AutoSegmenter
+from models.segment.fit import fitted
 from models.segment.growth import STEP
 from models.segment.network import NetworkSegmenter
 from stream.analyse.chain import Chain
@@ -101,6 +103,21 @@ def test_empty_frames_show_no_cells_and_the_first_cells_choose(model: Path) -> N
     assert "no frame has shown cells" in segmenter.choice
     assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 2).cells) == 0, "frames 1, 2, 4, 8 are looked at"
     assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 3).cells) == len(grid(SHAPE, 40))
+
+
+def test_a_lone_pair_of_cells_is_not_measured_all_night(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+
+    def counted(*given: Any) -> tuple[float | None, int]:
+        searched.append(len(searched))
+        return fitted(*given)
+
+    monkeypatch.setattr("models.segment.network.fitted", counted)
+    segmenter = NetworkSegmenter({"model": str(model)})
+    pair = spots(SHAPE, grid(SHAPE, 40)[:2], 20.0)
+    for k in range(130):
+        step(segmenter, pair, k)
+    assert len(searched) == 8, "on frames 1, 2, 4, 8, 16, 32, 64 and 128"
 
 
 def test_a_saved_state_changes_nothing(model: Path) -> None:
