@@ -72,16 +72,18 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         ``precision``, ``recall``, ``f1`` of the events that were not retracted; ``f1_asof`` by k from "0" to "5";
         ``delay_frames``, the median from the true split to the first word of those that hit; ``retract_rate``, the
         part of all events that were taken back; ``ece`` (five equal-count bins) and ``brier`` of the confidence first
-        stated, retracted events included; ``false_confirmed_per_1000``, confirmed events that hit nothing, for 1,000
+        stated, retracted events included; ``ece_confirmed``, of the confidence with which events were confirmed;
+        ``false_confirmed_per_1000``, confirmed events that hit nothing, for 1,000
         true cells in a frame. None where there is nothing to divide by.
     """
     hits = [judge.hits(event.division) for event in events]
     final = [i for i, event in enumerate(events) if not event.retracted]
     counts = count([hits[i] for i in final], len(judge.truth))
-    false = count([hits[i] for i in final if events[i].confirmed], len(judge.truth)).wrong
     found = pair(hits, final)
     delays = [events[i].revisions[0][0] - judge.truth[true].frame for i, true in found.items()]
     stated, came_true = outcomes(events, hits)
+    sure = [i for i in final if events[i].confirmed]
+    false = count([hits[i] for i in sure], len(judge.truth)).wrong
     return {
         "precision": counts.precision,
         "recall": counts.recall,
@@ -91,6 +93,9 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         "retract_rate": (len(events) - len(final)) / len(events) if events else None,
         "ece": expected_calibration_error(stated, came_true),
         "brier": float(np.mean((stated - came_true) ** 2)) if events else None,
+        "ece_confirmed": expected_calibration_error(
+            np.array([events[i].revisions[-1][2] for i in sure]), came_true[np.array(sure, np.int64)]
+        ),
         "false_confirmed_per_1000": 1000 * false / judge.cells if judge.cells else None,
     }
 

@@ -28,6 +28,7 @@ DIVISION_FIGURES = (
     "retract_rate",
     "ece",
     "brier",
+    "ece_confirmed",
     "false_confirmed_per_1000",
 )
 
@@ -54,8 +55,8 @@ def score_folder(
     -------
     dict
         ``SEG, SEG_ST, DET, TRA, LNK, CHOTA, CT, BC1, division {precision, recall, f1, f1_asof, delay_frames,
-        retract_rate, ece, brier, false_confirmed_per_1000}, mitosis`` (:func:`stream.score.mitosis.report`); None for a
-        figure whose truth is not there.
+        retract_rate, ece, brier, ece_confirmed, false_confirmed_per_1000}, mitosis``
+        (:func:`stream.score.mitosis.report`); None for a figure whose truth is not there.
 
     Raises
     ------

@@ -70,12 +70,13 @@ def test_report_from_lines() -> None:
     assert (found["delay_frames"], found["retract_rate"]) == (1.0, 0.5)
     assert found["brier"] == pytest.approx((0.4**2 + 0.3**2) / 2)
     assert found["ece"] == pytest.approx((0.4 + 0.3) / 2)
+    assert found["ece_confirmed"] == pytest.approx(1 - 0.9), "of the last word, and of what was not taken back"
 
 
 def test_report_of_nothing() -> None:
     found = report(Judge(overlaps(TRUTH, {}), [TRUE]), [])
     assert (found["precision"], found["recall"], found["f1"]) == (None, 0.0, 0.0)
-    assert [found[name] for name in ("delay_frames", "retract_rate", "ece", "brier")] == [None] * 4
+    assert [found[name] for name in ("delay_frames", "retract_rate", "ece", "ece_confirmed", "brier")] == [None] * 5
     assert found["false_confirmed_per_1000"] == 0.0
 
 

@@ -44,6 +44,7 @@ def test_figures_and_keys(whole: Path) -> None:
     assert scored["division"]["f1"] == 1.0
     assert list(scored["division"]) == [
         "precision", "recall", "f1", "f1_asof", "delay_frames", "retract_rate", "ece", "brier",
+        "ece_confirmed",
         "false_confirmed_per_1000",
     ]  # fmt: skip
     assert list(scored["division"]["f1_asof"]) == ["0", "1", "2", "3", "4", "5"]
