@@ -64,11 +64,11 @@ class TrackOptions(Settings):
     apart: half a cell tells little, and the truth of the Cell Tracking Challenge leaves out a margin of 25 px."""
     divide_px: float = Field(default=25.0, ge=0)
     """The same for both daughters of a division: one that is half outside is seen by chance."""
-    split_threshold: float = Field(default=0.5, gt=0, lt=1)
+    split_threshold: float = Field(default=0.42, gt=0, lt=1)
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.57, gt=0, lt=1)
     """The same where another track would go on in one of them, though both say that they come from the mother."""
-    stray_threshold: float = Field(default=0.5, gt=0, lt=1)
+    stray_threshold: float = Field(default=0.47, gt=0, lt=1)
     """The same where one of them began alone a frame ago."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
