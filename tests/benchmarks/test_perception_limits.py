@@ -16,7 +16,7 @@ MISSED: dict[str, tuple[dict[str, float | None], list[str]]] = {
     "a floor": ({"division_f1": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: division_f1 0.500 is below 0.92"]),
     "a ceiling": ({"retract_rate": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: retract_rate 0.500 is above 0.03"]),
     "better than asked": ({"CT": 1.0, "ece": 0.0}, []),
-    "not measured": ({"ece": None}, ["nuclei on Fluo-N2DL-HeLa/02: ece none is above 0.07"]),
+    "not measured": ({"ece": None}, ["nuclei on Fluo-N2DL-HeLa/02: ece none is above 0.08"]),
 }
 
 
@@ -32,7 +32,7 @@ def test_every_shipped_network_has_the_limits_of_divisions(model: str) -> None:
     assert CEILINGS[key].keys() == {"retract_rate", "false_confirmed_per_1000", "ece"}
 
 
-def test_pooled_confidences_are_held_to_the_issue() -> None:
+def test_pooled_confidences_must_be_believable() -> None:
     assert unbelievable({}) == []
     assert unbelievable({"all": {"ece": 0.07}}) == []
     assert unbelievable({"all": {"ece": 0.2}}) == ["first confidences, pooled: ece 0.200 is above 0.07"]
