@@ -212,6 +212,8 @@ class AssignmentTracker:
             return segmented, linked
         moment = segmented.moment
         whole, pieces = cut(segmented.segmentation, moment, linked.expected, made)
+        if not pieces.shape:
+            return segmented, linked
         found = linked.found.with_pieces(pieces.keep, whole.cells, pieces.shape, moment.frame.pixels)
         links, cell_of = relinked(linked.links, linked.cell_of, pieces)
         host_of = np.where(cell_of >= 0, 0, linked.host_of)

@@ -76,6 +76,8 @@ def cuts(rows: Rows, expected: Expected, found: Bodies, made: Links, host_of: Lo
 def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]) -> tuple[Segmentation, Pieces]:
     """Share the pixels of each cut cell among its tracks, each to the nearest in units of the tracks' own size.
 
+    A cell of which a track would only get a sliver stays whole.
+
     Returns
     -------
     Segmentation
@@ -95,22 +97,21 @@ def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]
         centre = expected.expected_px[one.rows] - [y0, x0]
         _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), label + 1)
         sizes_px = np.bincount(box[box > label] - label - 1, minlength=len(one.rows))
-        if (sizes_px < LEAST * expected.area_px[one.rows]).any():
+        if (sizes_px < np.maximum(LEAST * expected.area_px[one.rows], 1)).any():
             continue
         keep[one.cell] = False
         for row in one.rows:
             label += 1
             ys, xs = np.nonzero(box == label)
-            if len(ys):
-                corner = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
-                shapes.append(Piece(y0 + int(ys.min()), x0 + int(xs.min()), box[corner] == label))
-                rows.append(_piece(cells, one.cell, label, ys + y0, xs + x0, moment))
-                of.append((one.cell, row))
+            corner = (slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1))
+            shapes.append(Piece(y0 + int(ys.min()), x0 + int(xs.min()), box[corner] == label))
+            rows.append(_piece(cells, one.cell, label, ys + y0, xs + x0, moment))
+            of.append((one.cell, row))
     columns = {
         column.name: np.concatenate([getattr(cells, column.name)[keep], *(getattr(p, column.name) for p in rows)])
         for column in fields(Cells)
     }
-    cell, row = np.array(of, np.int64).T
+    cell, row = np.array(of, np.int64).reshape(-1, 2).T
     return Segmentation(given.labels, Cells(**columns)), Pieces(keep, tuple(shapes), cell, row)
 
 
