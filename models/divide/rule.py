@@ -23,8 +23,8 @@ from stream.stages import Tracked
 
 SCHEMA = 2
 STAYED = 0.1
-"""Logit that a proposal gains for each frame in which two daughters are seen. That is little: most wrong ones stay apart
-as well, and a confirmed division should come true as often as it says."""
+"""Logit that a proposal gains for each frame in which two daughters are seen. That is little: most wrong ones stay
+apart as well, and a confirmed division should come true as often as it says."""
 FUSED = 1.5
 """Logit that it loses for each frame in which one cell covers both: one cell fell apart for a moment."""
 UNSEEN = 0.1
