@@ -85,6 +85,13 @@ def test_a_third_daughter_needs_better_evidence_than_the_first_two():
     assert 0.5 < first.confidence < THIRD
 
 
+def test_a_doubtful_third_daughter_does_not_make_her_sister_a_mother():
+    trio = [Disc(76, 90, 8), Disc(97, 78, 8), Disc(97, 102, 8)]
+    _, events = run(movie(trio, votes=False))
+    assert {event.frame for event in events} == {SPLIT}
+    assert len({event.event_id for event in events}) == 1
+
+
 def test_a_movie_cut_short_tells_the_same_until_then():
     frames = movie([UP, LEFT, RIGHT])
     _, whole = run(frames)
