@@ -127,6 +127,7 @@ def carry(
             where = np.searchsorted(ids, one.host)
             if where == old or ids[where] != one.host or rows[where].label == 0:
                 one.host = 0
+                one.velocity[0], one.velocity[1] = 0.0, 0.0  # it was carried along: its own way is not known
             else:
                 for axis in range(2):
                     one.position[axis] = rows[where].position[axis] + one.offset[axis]

@@ -27,6 +27,7 @@ Take = Callable[[Moment], None]
 _LEAST_FPS = 2.0
 """Pictures go to the page so often whatever it draws, so that it can tell a late one from one that is not made."""
 _DRAFT = ".new"
+_PATIENCE_S = 60.0
 
 
 def in_counts(denoised: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -61,9 +62,13 @@ class DenoisedFiles:
             FRAMES_LOST.labels("denoised", "overflow").inc()
 
     def close(self) -> None:
-        """Write what waits, then end."""
-        self._queue.put(None)
-        self._thread.join(60)
+        """Write what waits, then end; a disk that hangs is not waited for longer than a minute."""
+        try:
+            self._queue.put(None, timeout=_PATIENCE_S)
+        except queue.Full:
+            log.error("%s: the disk takes nothing more; %d pictures are lost", self._folder, self._queue.qsize())
+            return
+        self._thread.join(_PATIENCE_S)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -71,7 +76,7 @@ class DenoisedFiles:
             path = self._folder / field.replace(":", "_") / f"t{number:06d}.tif"
             try:
                 self._write(path, in_counts(denoised, dtype))
-            except OSError as error:
+            except Exception as error:  # of the disk or of the codec; the thread must go on
                 FRAMES_LOST.labels("denoised", "refused").inc()
                 log.error("%s: denoised pixels cannot be written: %s", path, error)
 

@@ -17,6 +17,8 @@ from stream.metrics import FRAMES_LOST
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 60.0
+
 
 class Writer(Protocol):
     """Writes one field's masks, events and tracks (``stream.score.ctc_writer.ResultWriter``)."""
@@ -76,8 +78,12 @@ class ResultFiles:
 
     def close(self) -> None:
         """Write what waits and the tracks, then end."""
-        self._queue.put(None)
-        self._thread.join(60)
+        try:
+            self._queue.put(None, timeout=_PATIENCE_S)
+        except queue.Full:
+            log.error("%s: the disk takes nothing more; %d results are lost", self._folder, self._queue.qsize())
+            return
+        self._thread.join(_PATIENCE_S)
 
     def _put(self, field: str, write: Callable[[Writer], None]) -> None:
         try:

@@ -213,10 +213,11 @@ class AnalysisFacts:
         """
         self._catch_up()
         closed = [self._retracted(_event_of(row), reason) for row in self._database.query(OPEN)]
-        for event in closed:
-            self.event(event)
         if closed:
-            self.flush()
+            for event in closed:
+                self._log.append(event.as_line())
+            rows = [_event_row(event) for event in closed]
+            self._database.commit((INSERT_EVENT, lambda: rows))
         return closed
 
     def _catch_up(self) -> None:

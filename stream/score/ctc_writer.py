@@ -255,24 +255,22 @@ class ResultWriter:
         path = self._folder / TRACKS
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         rows = {row[0]: row[1:] for row in (tuple(map(int, line.split())) for line in lines)}
-        spares = []
-        while self._next_spare in rows and rows[self._next_spare][2]:  # no spare label is without a parent
-            spares.append(self._next_spare)
-            self._next_spare -= 1
-        tracks = {label: label for label in sorted(set(rows) - set(spares))}
-        for label in spares:
-            tracks[label] = tracks[rows[label][2]]
+        spares = _spares(rows)
+        tracks = {label: label for label in sorted(set(rows) - spares)}
+        for label in sorted(spares, reverse=True):
+            tracks[label] = tracks.get(rows[label][2], label)
         for label, track_id in tracks.items():
             first, last, parent = rows[label]
-            self._take_up_run(_Run(label, first, last), track_id, tracks.get(parent, 0))
+            self._take_up_run(_Run(label, first, last), track_id, tracks.get(parent, 0), label in spares)
         return tracks
 
-    def _take_up_run(self, run: _Run, track_id: int, parent_id: int) -> None:
+    def _take_up_run(self, run: _Run, track_id: int, parent_id: int, is_spare: bool) -> None:
         self._runs.setdefault(track_id, []).append(run)
         self._parents.setdefault(track_id, parent_id)
-        self._highest = max(self._highest, track_id)
-        if run.label != track_id:
+        if is_spare:
             self._next_spare = min(self._next_spare, run.label - 1)
+        if track_id != run.label or not is_spare:
+            self._highest = max(self._highest, track_id)
 
     def _read_masks(self, tracks: dict[int, int]) -> None:
         """Take up the masks that are newer than the tracks, and add their labels to ``tracks``."""
@@ -288,13 +286,15 @@ class ResultWriter:
             with tifffile.TiffFile(path) as file:
                 labels, description = np.unique(file.asarray()), file.pages[0].description
             begun = json.loads(description) if description else {}
-        except (OSError, ValueError, tifffile.TiffFileError) as error:  # a power cut may leave one
+        except Exception as error:  # a power cut may leave one, and each codec has errors of its own
             log.warning("%s: passed over: %s", path, error)
             return
         for label in labels[labels > 0].tolist():
             if label not in tracks:
+                nearer_top = self._next_spare - label < label - self._highest  # where the mask that told is lost
                 tracks[label], parent_id = begun.get(str(label), (label, 0))
-                self._take_up_run(_Run(label, frame, frame), tracks[label], parent_id)
+                is_spare = tracks[label] != label or (nearer_top and str(label) not in begun)
+                self._take_up_run(_Run(label, frame, frame), tracks[label], parent_id, is_spare)
             self._runs[tracks[label]][-1].last = frame
 
     def _read_events(self, tracks: dict[int, int]) -> dict[str, int]:
@@ -309,3 +309,10 @@ class ResultWriter:
             if said["status"] == "provisional":
                 self._mothers[name] = parent
         return known
+
+
+def _spares(labels: Iterable[int]) -> set[int]:
+    """Return the labels that were given from the top, for gaps: those beyond the widest hole in the numbers."""
+    marks = [0, *sorted(labels), MOST_LABELS + 1]
+    hole = max(range(len(marks) - 1), key=lambda k: marks[k + 1] - marks[k])
+    return set(marks[hole + 1 : -1])

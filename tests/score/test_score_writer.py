@@ -184,6 +184,47 @@ def test_what_a_kill_tore_is_passed_over_and_everything_whole_stays(tmp_path: Pa
     assert "mask004.tif.part" not in after
 
 
+@pytest.mark.parametrize("size", range(0, 400, 13))
+def test_a_mask_that_was_cut_anywhere_is_passed_over(tmp_path: Path, size: int) -> None:
+    write(tmp_path, {0: [1], 1: [1]}, tracks(t1=0), {})
+    noise = np.random.default_rng(0).integers(0, 3, (40, 40)).astype(np.int32)
+    cells = segmentation(1, 2).cells
+    torn = ResultWriter(tmp_path)
+    torn.take_up([])
+    torn.decided(2, Segmentation(noise, cells), tracks(t1=0, t2=0), [])
+    torn._begin().close()
+    whole = (tmp_path / "mask002.tif").read_bytes()
+    assert size < len(whole)
+    (tmp_path / "mask002.tif").write_bytes(whole[:size])
+    again = ResultWriter(tmp_path)
+    again.take_up([])
+    again.decided(3, segmentation(3), tracks(t3=0), [])
+    again.close()
+    assert again.rows()[-1] == (3, 3, 3, 0)
+
+
+def test_a_gap_whose_mask_was_torn_does_not_use_up_the_labels(tmp_path: Path) -> None:
+    write(tmp_path, {0: [1]}, tracks(t1=0), {})
+    killed = ResultWriter(tmp_path, clock=FakeClock())
+    killed.take_up([])
+    for frame, labels in {1: [], 2: [1], 3: [1]}.items():
+        killed.decided(frame, segmentation(*labels), tracks(t1=0), [])
+    killed._begin().close()
+    (tmp_path / "res_track.txt").write_text("1 0 0 0\n")
+    (tmp_path / "mask002.tif").write_bytes(b"")
+    for _ in range(2):
+        again = ResultWriter(tmp_path)
+        again.take_up([])
+        assert again.last_track_id < 10
+        again.close()
+    again = ResultWriter(tmp_path)
+    again.take_up([])
+    for frame, labels in {4: [2], 5: [], 6: [2]}.items():
+        again.decided(frame, segmentation(*labels), tracks(t2=0), [])
+    again.close()
+    assert again.rows() == [(1, 0, 0, 0), (2, 4, 4, 0), (65534, 6, 6, 2), (65535, 3, 3, 0)]
+
+
 def test_labels_stay_unique_after_a_restart(tmp_path: Path) -> None:
     seen_again = {0: [1, 2], 1: [2], 2: [1, 2], 3: [1], 4: [1, 2]}  # 65535 and 65534
     write(tmp_path, seen_again, tracks(t1=0, t2=0), {})
