@@ -53,8 +53,8 @@ class NetworkOptions(Settings):
     """Typical diameter of a cell at the first frame's binning, which is kept; None: measured where cells show, and
     followed as they grow or shrink."""
     look: Literal["raw", "denoised"] = "raw"
-    """Which pixels the network is shown; ``denoised`` pays below some 20 photons at the peak, with ``[chain] denoise =
-    "network"``. Cells are measured on raw pixels either way."""
+    """Which pixels the network is shown. It sees through noise by itself: ``denoised``, with ``[chain] denoise =
+    "network"``, changes little (docs/decisions/denoising.md). Cells are measured on raw pixels either way."""
 
 
 class NetworkSegmenter:
