@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 
 from models import zoo
 from stream.config import ChainSettings
 from stream.evaluate import evaluate
-from stream.score.asof import expected_calibration_error
-from stream.score.folder import outcomes_in
-from stream.score.reliability import Outcomes
+from stream.score.asof import Outcomes, expected_calibration_error
+from stream.score.folder import Words, outcomes_in
+from stream.score.reliability import TITLES
 
 sys.path.insert(0, str(Path(__file__).parent))
 import nuclei_images
@@ -42,6 +43,9 @@ OF_KIND = {"nuclei": "Fluo-N2DL-HeLa/02", "phase": "PhC-C2DL-PSC/01"}
 CLASSICAL = ("classical-nuclei:Fluo-N2DL-HeLa/02", "classical-phase:PhC-C2DL-PSC/01")
 PHOTONS = (None, 20, 5)
 LEARNT = "training: all but its right fifth was learnt from"
+Floats = NDArray[np.float64]
+Sureness = dict[str, float]
+"""``events``, ``ece``, ``brier`` and ``brier_of_best_constant``."""
 Limits = dict[tuple[str, str, int | None], dict[str, float]]
 HELA, PSC = OF_KIND["nuclei"], OF_KIND["phase"]
 FLOORS: Limits = {
@@ -76,7 +80,8 @@ CEILINGS: Limits = {
 }
 """What must not be exceeded, likewise."""
 POOLED_ECE = 0.07
-"""The same for the first confidences of everything that was measured, pooled."""
+"""The same for the confidences of everything that was measured, pooled: of first words, of confirmed divisions, and of
+warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,8 @@ def role(case: Case) -> str:
     return LEARNT if learnt else "development: not learnt from"
 
 
-def measure(case: Case, progress: bool = False) -> tuple[dict[str, Any], Outcomes | None]:
-    """Return the row of one case, and what its division confidences came to."""
+def measure(case: Case, progress: bool = False) -> tuple[dict[str, Any], dict[Words, Outcomes] | None]:
+    """Return the row of one case, and what its confidences came to."""
     row = {"model": case.model, "sequence": case.sequence, "role": role(case), "photons": case.photons}
     if case.sequence == IMAGES:
         return row | nuclei_images.measure(case.model, DATA / IMAGES), None
@@ -185,35 +190,38 @@ def missed(case: Case, row: dict[str, Any]) -> list[str]:
     return [f"{case.model} on {case.sequence}{light}: {one}" for one in low + high]
 
 
-def unbelievable(pooled: Mapping[str, Mapping[str, float | int | None]]) -> list[str]:
-    """Return in words how far first confidences are from what comes true, where that is too far."""
-    ece = pooled["all"]["ece"] if "all" in pooled else None
-    if ece is None or ece <= POOLED_ECE:
-        return []
-    return [f"first confidences, pooled: ece {ece:.3f} is above {POOLED_ECE}"]
+def unbelievable(pooled: Mapping[Words, Mapping[str, Sureness]]) -> list[str]:
+    """Return in words how far confidences are from what comes true, where that is too far."""
+    return [
+        f"{words}, pooled: ece {by_model['all']['ece']:.3f} is above {POOLED_ECE}"
+        for words, by_model in pooled.items()
+        if "all" in by_model and by_model["all"]["ece"] > POOLED_ECE
+    ]
 
 
-def calibrated(outcomes: Mapping[str, Mapping[str, Outcomes]]) -> dict[str, dict[str, float | int | None]]:
-    """Return how far first confidences can be believed, by model and over ``all``: sequences at all lights pooled.
+def calibrated(outcomes: Mapping[str, Mapping[str, Mapping[Words, Outcomes]]]) -> dict[Words, dict[str, Sureness]]:
+    """Return how far confidences can be believed, by what states them, then by model and over ``all``.
 
-    ``ece`` in five bins of equal count; ``brier`` beside that of the best constant, which is the rate at which events
-    come true.
+    The sequences of a model are pooled, at all lights. ``ece`` in five bins of equal count; ``brier`` beside that of
+    the best constant, which is the rate at which events come true.
     """
-    found = {}
-    everything = {(model, name): one for model, by in outcomes.items() for name, one in by.items()}
-    for model, by_sequence in (*outcomes.items(), ("all", everything)):
-        if not by_sequence:
-            continue
-        stated, came_true = (np.concatenate(column) for column in zip(*by_sequence.values(), strict=True))
-        if len(stated):
-            rate = float(came_true.mean())
-            found[model] = {
-                "events": len(stated),
-                "ece": expected_calibration_error(stated, came_true),
-                "brier": float(np.mean((stated - came_true) ** 2)),
-                "brier_of_best_constant": rate * (1 - rate),
-            }
+    found: dict[Words, dict[str, Sureness]] = {}
+    models = {name: tuple(by_sequence.values()) for name, by_sequence in outcomes.items()}
+    everything = {**models, "all": sum(models.values(), ())}
+    for words in TITLES:
+        said = {name: [one[words] for one in parts] for name, parts in everything.items() if parts}
+        by_model = {name: sureness(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in said.items()}
+        found[words] = {name: one for name, one in by_model.items() if one}
     return found
+
+
+def sureness(stated: Floats, came_true: Floats) -> Sureness:
+    """Return the figures of some confidences; nothing of none."""
+    if not len(stated):
+        return {}
+    rate, error = float(came_true.mean()), expected_calibration_error(stated, came_true)
+    brier = float(np.mean((stated - came_true) ** 2))
+    return {"events": len(stated), "ece": error or 0.0, "brier": brier, "brier_of_best_constant": rate * (1 - rate)}
 
 
 def main() -> int:
@@ -229,7 +237,7 @@ def main() -> int:
         return 2
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
-    sure: dict[str, dict[str, Outcomes]] = {}
+    sure: dict[str, dict[str, dict[Words, Outcomes]]] = {}
     for case in cases(options.wanted):
         row, outcomes = measure(case, progress=not options.json)
         rows.append(row)
@@ -248,7 +256,8 @@ def main() -> int:
         print(json.dumps({"results": rows, "calibration": pooled, "missed": failures}))
         return 1 if failures else 0
     print(table(rows))
-    print("\n".join(f"{name}, first confidences of all its sequences: {one}" for name, one in pooled.items()))
+    for words, by_model in pooled.items():
+        print("\n".join(f"{name}, {words}, all of its sequences: {one}" for name, one in by_model.items()))
     if not options.table:
         print("\n".join(failures))
     return 1 if failures and not options.table else 0

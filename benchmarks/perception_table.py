@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import zoo
-from stream.score.folder import DIVISION_FIGURES
-from stream.score.reliability import Outcomes, draw
+from stream.score.asof import Outcomes
+from stream.score.folder import DIVISION_FIGURES, Words
+from stream.score.reliability import draw
 
 SHOWN = ("SEG", "SEG_ST", "DET", "TRA", "CHOTA", "CT", "BC1")
 DIVISION_SHOWN = tuple(name for name in DIVISION_FIGURES if name != "f1_asof")
@@ -45,7 +46,7 @@ def in_lines(row: Row) -> str:
     return "\n  ".join((first, f"{seen}  {scored['frames']} frames", *rest))
 
 
-def write_card(name: str, rows: Sequence[Row], outcomes: Mapping[str, Outcomes]) -> None:
+def write_card(name: str, rows: Sequence[Row], outcomes: Mapping[str, Mapping[Words, Outcomes]]) -> None:
     """Put figures by sequence and the calibration plot into a shipped network's card."""
     figures = tuple({key: row[key] for key in ON_CARD if row.get(key) is not None} for row in rows)
     plot = f"{name}.calibration.png" if outcomes else ""

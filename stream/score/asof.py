@@ -18,6 +18,8 @@ import numpy as np
 
 from stream.score.divisions import Counts, Division, Judge, count, median_or_none, pair
 
+Outcomes = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""The confidence that each event stated ``(n,)``, and 1.0 where it came true, else 0.0 ``(n,)``."""
 HORIZON_FRAMES = 5
 BINS = 5
 
@@ -83,6 +85,7 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
     delays = [events[i].revisions[0][0] - judge.truth[true].frame for i, true in found.items()]
     stated, came_true = outcomes(events, hits)
     sure = [i for i in final if events[i].confirmed]
+    stood = confirmed_outcomes(events, hits)
     false = count([hits[i] for i in sure], len(judge.truth)).wrong
     return {
         "precision": counts.precision,
@@ -93,21 +96,24 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
         "retract_rate": (len(events) - len(final)) / len(events) if events else None,
         "ece": expected_calibration_error(stated, came_true),
         "brier": float(np.mean((stated - came_true) ** 2)) if events else None,
-        "ece_confirmed": expected_calibration_error(
-            np.array([events[i].revisions[-1][2] for i in sure]), came_true[np.array(sure, np.int64)]
-        ),
+        "ece_confirmed": expected_calibration_error(*stood),
         "false_confirmed_per_1000": 1000 * false / judge.cells if judge.cells else None,
     }
 
 
-def outcomes(
-    events: Sequence[Told], hits: Sequence[Sequence[int]]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def outcomes(events: Sequence[Told], hits: Sequence[Sequence[int]]) -> Outcomes:
     """Return the confidence first stated by each event, and 1.0 where it came true, else 0.0; retracted ones too."""
     final = [i for i, event in enumerate(events) if not event.retracted]
     real = pair(hits, [*final, *(i for i in range(len(events)) if events[i].retracted)])
     stated = np.array([event.revisions[0][2] for event in events], np.float64)
     return stated, np.array([i in real for i in range(len(events))], np.float64)
+
+
+def confirmed_outcomes(events: Sequence[Told], hits: Sequence[Sequence[int]]) -> Outcomes:
+    """Return the same of those that were confirmed, with the confidence of that last word."""
+    sure = np.array([i for i, event in enumerate(events) if event.confirmed], np.int64)
+    said = np.array([events[i].revisions[-1][2] for i in sure], np.float64)
+    return said, outcomes(events, hits)[1][sure]
 
 
 def as_of(judge: Judge, events: Sequence[Told], hits: Sequence[Sequence[int]], k: int) -> Counts:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from stream.errors import SourceError
 from stream.score import ctc, mitosis
-from stream.score.asof import Told, outcomes, report, told
+from stream.score.asof import Outcomes, Told, confirmed_outcomes, outcomes, report, told
 from stream.score.divisions import Division, Judge, divisions_of
 from stream.score.overlap import Overlap, overlap
 from stream.score.tracks import whole_runs
 from stream.score.truth import Rows, numbered_masks, read_mask, read_rows, read_truth
 
-Confidences = NDArray[np.float64]
+Words = Literal["first word", "confirmed", "warning"]
+"""What states a confidence: the first word on a division, the one that confirms it, a warning of one."""
 DIVISION_FIGURES = (
     "precision",
     "recall",
@@ -81,8 +79,8 @@ def score_folder(
     return {**scored, "mitosis": mitosis.report(overlaps, divisions, mitosis.warned(_lines(res)), interval_s)}
 
 
-def outcomes_in(res: Path, gt: Path) -> tuple[Confidences, Confidences]:
-    """Return the confidence that each division event of a result first stated, and 1.0 where it came true, else 0.0.
+def outcomes_in(res: Path, gt: Path) -> dict[Words, Outcomes]:
+    """Return the confidences that the events of a result stated, each with 1.0 where it came true, else 0.0.
 
     Raises
     ------
@@ -93,9 +91,15 @@ def outcomes_in(res: Path, gt: Path) -> tuple[Confidences, Confidences]:
     overlaps = _compare(truth.markers, numbered_masks(res), every=True)
     if not overlaps:
         raise SourceError(f"{res} and {gt}: no frame of the result has markers in the truth")
-    judge = Judge(overlaps, divisions_of(ctc.crop(truth.rows, min(overlaps), max(overlaps))))
+    divisions = divisions_of(ctc.crop(truth.rows, min(overlaps), max(overlaps)))
+    judge = Judge(overlaps, divisions)
     events = _events(res, read_rows(res / "res_track.txt"))
-    return outcomes(events, [judge.hits(event.division) for event in events])
+    hits = [judge.hits(event.division) for event in events]
+    return {
+        "first word": outcomes(events, hits),
+        "confirmed": confirmed_outcomes(events, hits),
+        "warning": mitosis.outcomes(overlaps, divisions, mitosis.warned(_lines(res))),
+    }
 
 
 def no_divisions() -> dict[str, Any]:

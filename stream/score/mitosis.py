@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.score.asof import expected_calibration_error
+from stream.score.asof import Outcomes, expected_calibration_error
 from stream.score.divisions import Division, median_or_none, pair
 from stream.score.overlap import Overlap
 
@@ -91,19 +91,15 @@ def report(
     if interval_s is not None and interval_s > LONGEST_S:
         return no_figures(scored=False)
     cells = sum(len(one.truth) for one in overlaps.values())
-    splits = {one.mother: i for i, one in enumerate(truth)}
-    could = [_announced(one, overlaps, truth, splits) for one in warnings]
-    found = pair(could)
-    judged = [i for i, one in enumerate(warnings) if i in found or not one.unjudged]
-    stated = np.array([warnings[i].confidence for i in judged])
-    came_true = np.array([i in found for i in judged], np.float64)
+    found = _found(overlaps, truth, warnings)
+    stated, came_true = _outcomes(warnings, found)
     hits = [(warnings[i], truth[division]) for i, division in found.items()]
     return {
         "scored": True,
         **_rates(stated, came_true, len(truth), cells),
         "lead_frames": median_or_none([division.frame - one.frame for one, division in hits]),
         "ece": expected_calibration_error(stated, came_true),
-        "brier": float(np.mean((stated - came_true) ** 2)) if judged else None,
+        "brier": float(np.mean((stated - came_true) ** 2)) if len(stated) else None,
         "curve": _curve(stated, came_true, len(truth), cells),
     }
 
@@ -111,6 +107,23 @@ def report(
 def no_figures(*, scored: bool = True) -> dict[str, Any]:
     """Return the figures of a result that has no truth, or whose interval hides the phase."""
     return {"scored": scored, **dict.fromkeys(FIGURES)}
+
+
+def outcomes(overlaps: Mapping[int, Overlap], truth: Sequence[Division], warnings: Sequence[Warned]) -> Outcomes:
+    """Return the confidence of each warning that is judged, and 1.0 where it announced a division, else 0.0."""
+    return _outcomes(warnings, _found(overlaps, truth, warnings))
+
+
+def _found(overlaps: Mapping[int, Overlap], truth: Sequence[Division], warnings: Sequence[Warned]) -> dict[int, int]:
+    """Return which warning announced which division."""
+    splits = {one.mother: i for i, one in enumerate(truth)}
+    return pair([_announced(one, overlaps, truth, splits) for one in warnings])
+
+
+def _outcomes(warnings: Sequence[Warned], found: Mapping[int, int]) -> Outcomes:
+    judged = [i for i, one in enumerate(warnings) if i in found or not one.unjudged]
+    stated = np.array([warnings[i].confidence for i in judged], np.float64)
+    return stated, np.array([i in found for i in judged], np.float64)
 
 
 def _announced(

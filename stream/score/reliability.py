@@ -1,4 +1,4 @@
-"""Draws stated confidence against what came true: the reliability diagram of division events."""
+"""Draws stated confidence against what came true: the reliability diagrams of division events and warnings."""
 
 from __future__ import annotations
 
@@ -8,40 +8,57 @@ from typing import Any
 
 import numpy as np
 
-from stream.score.asof import calibration, expected_calibration_error
+from stream.score.asof import Outcomes, calibration, expected_calibration_error
+from stream.score.folder import Words
 
-Outcomes = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-"""The confidence that each event first stated ``(n,)``, and 1.0 where it came true, else 0.0 ``(n,)``."""
-_INCHES, _DPI = (4.2, 4.2), 100
+TITLES: dict[Words, str] = {
+    "first word": "divisions, first word",
+    "confirmed": "divisions, as confirmed",
+    "warning": "warnings of divisions",
+}
+"""What states a confidence, and what stands above its diagram."""
+_SIDE_INCHES, _LINE_INCHES, _DPI = 3.9, 0.16, 100
 _Z = 1.96
 
 
-def draw(outcomes: Mapping[str, Outcomes], path: Path) -> None:
-    """Write a reliability diagram with one line for each sequence.
+def draw(outcomes: Mapping[str, Mapping[Words, Outcomes]], path: Path) -> None:
+    """Write reliability diagrams side by side, one for each of :data:`TITLES`, with one line for each sequence.
 
     Five bins of equal count, as in the figure ``ece``; the bars are Wilson's 95 % intervals of the hit rate. The same
     outcomes give the same bytes with the same matplotlib.
+
+    Parameters
+    ----------
+    outcomes
+        By sequence, then by what states them, as :func:`stream.score.folder.outcomes_in` returns them.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+    height = _SIDE_INCHES + _LINE_INCHES * len(outcomes)
+    figure = Figure(figsize=(len(TITLES) * _SIDE_INCHES, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
-    for name, (stated, came_true) in outcomes.items():
-        bins = calibration(stated, came_true)
-        if not bins:
-            continue
-        said, true, counts = (np.array(column, np.float64) for column in zip(*bins, strict=True))
-        bars = np.clip([true - _wilson(true, counts)[0], _wilson(true, counts)[1] - true], 0.0, 1.0)
-        error = expected_calibration_error(stated, came_true)
-        label = f"{name}: {len(stated)} events, ECE {error:.2f}"
-        axes.errorbar(said, true, yerr=bars, marker="o", markersize=4, linewidth=1.2, capsize=2, label=label)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence when first said", ylabel="came true")
-    if axes.get_legend_handles_labels()[1]:
-        figure.legend(loc="outside upper center", fontsize=7, frameon=False)
+    for axes, (words, title) in zip(figure.subplots(1, len(TITLES), sharey=True), TITLES.items(), strict=True):
+        axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
+        for colour, (name, by_words) in enumerate(outcomes.items()):
+            _line(axes, f"C{colour}", name, *by_words[words])
+        axes.set(xlim=(0, 1), ylim=(0, 1), title=title, xlabel="confidence")
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7, frameon=False)
+    figure.axes[0].set_ylabel("came true")
     figure.savefig(path, metadata={"Software": None})
+
+
+def _line(axes: Any, colour: str, name: str, stated: np.ndarray[Any, Any], came_true: np.ndarray[Any, Any]) -> None:
+    bins = calibration(stated, came_true)
+    if not bins:
+        return
+    said, true, counts = (np.array(column, np.float64) for column in zip(*bins, strict=True))
+    low, high = _wilson(true, counts)
+    bars = np.clip([true - low, high - true], 0.0, 1.0)
+    label = f"{name}: {len(stated)}, ECE {expected_calibration_error(stated, came_true):.2f}"
+    style = {"marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 2}
+    axes.errorbar(said, true, yerr=bars, color=colour, label=label, **style)
 
 
 def _wilson(rate: np.ndarray[Any, Any], count: np.ndarray[Any, Any]) -> Outcomes:

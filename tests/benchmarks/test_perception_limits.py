@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks.perception import CEILINGS, FLOORS, HELA, PSC, Case, missed, unbelievable
+from benchmarks.perception import CEILINGS, FLOORS, HELA, PSC, Case, calibrated, missed, unbelievable
 from benchmarks.perception_table import COLUMNS, DIVISION_SHOWN, ON_CARD, table
+from stream.score.asof import Outcomes
 
 NUCLEI = Case("nuclei", HELA)
 GOOD = {**NUCLEI.floors, **NUCLEI.ceilings}
@@ -34,8 +36,8 @@ def test_every_shipped_network_has_the_limits_of_divisions(model: str) -> None:
 
 def test_pooled_confidences_must_be_believable() -> None:
     assert unbelievable({}) == []
-    assert unbelievable({"all": {"ece": 0.07}}) == []
-    assert unbelievable({"all": {"ece": 0.2}}) == ["first confidences, pooled: ece 0.200 is above 0.07"]
+    assert unbelievable({"first word": {"all": {"ece": 0.07}}, "warning": {}}) == []
+    assert unbelievable({"confirmed": {"all": {"ece": 0.2}}}) == ["confirmed, pooled: ece 0.200 is above 0.07"]
 
 
 def test_false_confirmations_are_shown_everywhere() -> None:
@@ -43,3 +45,21 @@ def test_false_confirmations_are_shown_everywhere() -> None:
     head, _, row = table([{"model": "nuclei", "false_confirmed_per_1000": 1.25}]).splitlines()
     place = [cell.strip() for cell in head.split("|")].index("false_confirmed_per_1000")
     assert row.split("|")[place].strip() == "1.250"
+
+
+def test_confidences_are_pooled_by_what_states_them() -> None:
+    sure: Outcomes = (np.array([0.9, 0.9]), np.ones(2))
+    unsure: Outcomes = (np.array([0.5, 0.5]), np.array([1.0, 0.0]))
+    nothing: Outcomes = (np.zeros(0), np.zeros(0))
+    pooled = calibrated(
+        {
+            "a": {"a movie": {"first word": sure, "confirmed": sure, "warning": nothing}},
+            "b": {"a movie": {"first word": unsure, "confirmed": nothing, "warning": nothing}},
+        }
+    )
+    assert pooled["first word"]["a"]["brier"] == pytest.approx(0.01)
+    assert pooled["first word"]["all"]["events"] == 4
+    assert pooled["first word"]["all"]["brier"] == pytest.approx((0.01 + 0.25) / 2)
+    assert pooled["first word"]["all"]["brier_of_best_constant"] == pytest.approx(3 / 16)
+    assert pooled["confirmed"].keys() == {"a", "all"}
+    assert pooled["warning"] == {}

@@ -11,9 +11,9 @@ import tifffile
 from score_cases import BYSTANDER, LEFT, MOTHER, RIGHT, SPLIT, TRUTH, paint
 
 from stream.errors import SourceError
-from stream.score.asof import calibration
-from stream.score.folder import outcomes_in, score_folder
-from stream.score.reliability import draw
+from stream.score.asof import Outcomes, calibration
+from stream.score.folder import Words, outcomes_in, score_folder
+from stream.score.reliability import TITLES, draw
 
 ROWS = f"{MOTHER} 0 {SPLIT - 1} 0\n{LEFT} {SPLIT} 9 {MOTHER}\n{RIGHT} {SPLIT} 9 {MOTHER}\n{BYSTANDER} 0 9 0\n"
 
@@ -30,7 +30,13 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         tifffile.imwrite(truth / "TRA" / f"man_track{frame:03}.tif", image)
     (found / "res_track.txt").write_text(ROWS)
     (truth / "TRA" / "man_track.txt").write_text(ROWS)
-    lines = [_line("right", MOTHER, (LEFT, RIGHT), 0.9), _line("wrong", BYSTANDER, (LEFT, RIGHT), 0.3)]
+    lines = [
+        _line("right", MOTHER, (LEFT, RIGHT), 0.9),
+        _line("right", MOTHER, (LEFT, RIGHT), 0.95) | {"revision": 1, "emitted_frame": SPLIT + 1},
+        _line("wrong", BYSTANDER, (LEFT, RIGHT), 0.3) | {"status": "provisional"},
+        *_warning("kept", MOTHER, 0.6, "confirmed"),
+        *_warning("not kept", BYSTANDER, 0.2, "retracted"),
+    ]
     (found / "events.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     return found, truth
 
@@ -42,11 +48,22 @@ def _line(name: str, parent: int, daughters: tuple[int, int], confidence: float)
     }  # fmt: skip
 
 
+def _warning(name: str, parent: int, confidence: float, end: str) -> list[dict[str, object]]:
+    first = _line(name, parent, (0, 0), confidence) | {"kind": "mitosis", "daughter_ids": [], "reason": ""}
+    said = first | {"status": "provisional", "frame": SPLIT - 2, "emitted_frame": SPLIT - 2}
+    return [said, said | {"status": end, "revision": 1, "emitted_frame": SPLIT}]
+
+
 def test_outcomes_are_those_that_the_score_counts(folders: tuple[Path, Path]) -> None:
-    stated, came_true = outcomes_in(*folders)
+    words = outcomes_in(*folders)
+    stated, came_true = words["first word"]
     assert sorted(zip(stated.tolist(), came_true.tolist(), strict=True)) == [(0.3, 0.0), (0.9, 1.0)]
-    brier = score_folder(*folders)["division"]["brier"]
-    assert brier == pytest.approx(np.mean((stated - came_true) ** 2))
+    scored = score_folder(*folders)
+    assert scored["division"]["brier"] == pytest.approx(np.mean((stated - came_true) ** 2))
+    assert [column.tolist() for column in words["confirmed"]] == [[0.95], [1.0]]
+    assert [column.tolist() for column in words["warning"]] == [[0.6, 0.2], [1.0, 0.0]]
+    said, announced = words["warning"]
+    assert scored["mitosis"]["brier"] == pytest.approx(np.mean((said - announced) ** 2))
 
 
 def test_a_truth_of_other_frames_is_refused(folders: tuple[Path, Path]) -> None:
@@ -68,8 +85,13 @@ def test_bins_hold_equal_counts() -> None:
 def test_the_picture_is_small_and_always_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     stated = rng.random(60)
-    outcomes = {"a": (stated, (rng.random(60) < stated).astype(float)), "nothing": (stated[:0], stated[:0])}
+    one, nothing = (stated, (rng.random(60) < stated).astype(float)), (stated[:0], stated[:0])
+    outcomes: dict[str, dict[Words, Outcomes]] = {
+        "a": dict.fromkeys(TITLES, one),
+        "b": {"first word": one, "confirmed": nothing, "warning": nothing},
+        "nothing": dict.fromkeys(TITLES, nothing),
+    }
     draw(outcomes, tmp_path / "one.png")
     draw(outcomes, tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert 2_000 < (tmp_path / "one.png").stat().st_size < 60_000
+    assert 2_000 < (tmp_path / "one.png").stat().st_size < 90_000
