@@ -51,7 +51,7 @@ class Pool:
         for _ in range(s.batch):
             _, movies = groups[int(rng.choice(len(groups), p=shares / shares.sum()))]
             movie = movies[int(rng.integers(len(movies)))]
-            drawn.append(draw(movie, s.kind, s.object_px, s.side, augment, rng, validation, s.touching))
+            drawn.append(draw(movie, s.kind, s.object_px, s.side, augment, rng, validation, s.touching, s.hushed))
         return stacked(drawn)
 
 

@@ -39,12 +39,14 @@ def losses(
     foreground, maps
         A network's outputs in training mode: logits, and offsets in px.
     wanted
-        The fields of :class:`models.train.sample.Sample`, stacked.
+        The fields of :class:`models.train.sample.Sample`, stacked; ``known``, where it is there, says at half
+        resolution what ``weight`` says at the full one.
     per_positive
         Divide the terms of the division heads by the pixels that are positive, which are few; else by all cells'.
     """
     planes = {name: maps[:, i] for i, name in enumerate(spec.channels)}
-    weight, known = wanted["weight"], wanted["weight"][:, 1::2, 1::2]
+    weight = wanted["weight"]
+    known = wanted.get("known", weight[:, 1::2, 1::2])
     found: dict[Head, Tensor] = {"foreground": _foreground(foreground[:, 0], wanted["foreground"], weight)}
     if "seed" in spec.heads:
         bump = F.binary_cross_entropy_with_logits(planes["seed"], wanted["seed"], reduction="none")
@@ -62,13 +64,16 @@ def losses(
     return found
 
 
-def lesson(spec: NetSpec, foreground: Tensor, maps: Tensor) -> Batch:
-    """Return what a network of ``spec`` says, in training mode, as what another one should say; it is sure of every
-    pixel, beyond the labelled ones too."""
+def lesson(spec: NetSpec, foreground: Tensor, maps: Tensor, taught: Tensor) -> Batch:
+    """Return what a network of ``spec`` says, in training mode, as what another one should say.
+
+    It is sure of every pixel, beyond the labelled ones too; of centres and divisions it speaks where ``taught`` is 1,
+    ``(n, y / 2, x / 2)``.
+    """
     planes = {name: maps[:, i] for i, name in enumerate(spec.channels)}
     said = torch.sigmoid(foreground[:, 0])
-    cell = (F.max_pool2d(said[:, None], 2)[:, 0] > 0.5).float()
-    wanted = {"foreground": said, "weight": torch.ones_like(said), "cell": cell, "moved": cell}
+    cell = (F.max_pool2d(said[:, None], 2)[:, 0] > 0.5) * taught
+    wanted = {"foreground": said, "weight": torch.ones_like(said), "known": taught, "cell": cell, "moved": cell}
     wanted |= {name: torch.sigmoid(planes[name]) for name in ("seed", "newborn", "dividing") if name in planes}
     for head in ("own", "previous"):
         if f"{head}_y" in planes:

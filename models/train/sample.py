@@ -73,6 +73,8 @@ class Sample:
     moved: Floats
     newborn: Floats
     dividing: Floats
+    taught: Floats
+    """1 where teachers may speak of centres and divisions, at half resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def draw(
     movie: Movie, kind: Kind, object_px: float, side: int, augment: Augmentation, rng: np.random.Generator,
     validation: bool = False,
     touching: float = 0.0,
+    hushed: bool = False,
 ) -> Sample:  # fmt: skip
     """Draw one sample from a movie.
 
@@ -104,6 +107,8 @@ def draw(
         never count.
     touching
         Weight that the offsets of a pixel gain where cells touch.
+    hushed
+        Whether teachers say nothing of centres and divisions around cells that only have a marker.
     """
     view = _view(movie, object_px, side, augment, rng, validation)
     normalisation = NORMALISATIONS[kind]
@@ -129,7 +134,7 @@ def draw(
     shift = rng.normal(0, 0.25 * augment.contrast)
     scale = np.array(scales, np.float32) * np.float32(stretch)
     offset = np.array(offsets, np.float32) + np.float32(shift) * scale
-    targets = _targets(movie, view, object_px, side, validation, touching)
+    targets = _targets(movie, view, object_px, side, validation, touching, hushed)
     return Sample(np.stack(frames), offset, scale, **targets)
 
 
@@ -206,7 +211,7 @@ def _shade(side: int, rng: np.random.Generator) -> Floats:
 
 
 def _targets(
-    movie: Movie, view: View, object_px: float, side: int, validation: bool, touching: float
+    movie: Movie, view: View, object_px: float, side: int, validation: bool, touching: float, hushed: bool
 ) -> dict[str, Floats]:
     full = _warped(movie.labels[view.frame], view.matrix, side)
     half = _warped(movie.claims[view.frame], view.matrix, side)[1::2, 1::2]
@@ -253,6 +258,7 @@ def _targets(
         "moved": moved * on * (1 + 3 * newborn[inside]),
         "newborn": newborn[inside] * cell,
         "dividing": dividing[inside] * cell,
+        "taught": _taught(movie, view, side, hushed),
     }
 
 
@@ -277,13 +283,25 @@ def _known(movie: Movie, view: View, side: int, validation: bool) -> NDArray[np.
     if border:
         for band in (known[:border], known[-border:], known[:, :border], known[:, -border:]):
             band[band > 0] = 1
-    cohort = movie.cohorts[view.frame]
-    undrawn = np.zeros_like(known)
+    if not movie.cohorts[view.frame].drawn.all():
+        np.minimum(known, 2 - _undrawn(movie, view.frame), out=known)
+    return np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
+
+
+def _taught(movie: Movie, view: View, side: int, hushed: bool) -> Floats:
+    if not hushed or movie.cohorts[view.frame].drawn.all():
+        return np.ones((side // 2, side // 2), np.float32)
+    undrawn = cv2.warpAffine(_undrawn(movie, view.frame), view.matrix, (side, side), flags=cv2.INTER_NEAREST)
+    return np.asarray(undrawn[1::2, 1::2] == 0, np.float32)
+
+
+def _undrawn(movie: Movie, frame: int) -> NDArray[np.uint8]:
+    """Return 1 around the cells of a frame that only have a marker, else 0."""
+    cohort = movie.cohorts[frame]
+    undrawn = np.zeros(movie.images[frame].shape, np.uint8)
     for y, x in cohort.centre_px[~cohort.drawn]:
         cv2.circle(undrawn, (round(float(x)), round(float(y))), max(2, round(0.6 * movie.diameter_px)), 1, -1)
-    if not cohort.drawn.all():
-        np.minimum(known, 2 - undrawn, out=known)
-    return np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
+    return undrawn
 
 
 def _weight(known: NDArray[np.uint8], labels: NDArray[np.int32]) -> Floats:

@@ -70,6 +70,9 @@ class TrainSettings(Settings):
     claimed: float = Field(default=0.0, ge=0, le=1)
     """How far a cell that only has a marker claims the unlabelled pixels around it for its votes, in diameters of the
     typical cell; 0: only the marker votes."""
+    hushed: bool = False
+    """Whether teachers say nothing of centres and divisions around cells that only have a marker: young sisters that
+    touch are one cell to a network that missed them, and the truth knows better."""
     average: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the running average of the weights; the average is what is kept."""
     validate_every: int = Field(default=100, ge=1)

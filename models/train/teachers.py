@@ -40,7 +40,7 @@ class Teachers:
         """Return what they say of a batch, on average, as :func:`models.train.losses.lesson` does for one of them."""
         told = [self._mirrored(net, batch, said, MIRRORS[i % len(MIRRORS)]) for i, net in enumerate(self._nets)]
         foreground, maps = (torch.stack(outputs).mean(0) for outputs in zip(*told, strict=True))
-        return lesson(self._spec, foreground, maps)
+        return lesson(self._spec, foreground, maps, batch["taught"])
 
     def _mirrored(self, net: CellNet, batch: Batch, said: Said, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Return the outputs of a network that sees the crops mirrored, mirrored back."""

@@ -85,6 +85,16 @@ def test_daughters_point_to_their_mother(movie: Movie) -> None:
     assert np.linalg.norm(own - aims, axis=1).min() > 8, "which is not where they are"
 
 
+def test_teachers_are_hushed_around_a_cell_that_only_has_a_marker(movie: Movie) -> None:
+    rng = np.random.default_rng(2)
+    hushed = [draw(movie, "nuclei", 26.0, SIDE, NONE, rng, hushed=True) for _ in range(40)]
+    silent = np.array([one.taught.size - one.taught.sum() for one in hushed])
+    disc_blocks = np.pi / 4 * (1.2 * 26 / 2) ** 2
+    assert silent.max() == pytest.approx(disc_blocks, rel=0.15), "a disc around the one marker of the last frame"
+    assert (silent == 0).any(), "nothing where every cell is drawn"
+    assert all(draw(movie, "nuclei", 26.0, SIDE, NONE, rng).taught.all() for _ in range(10))
+
+
 def test_seeds_are_highest_where_the_own_offset_is_none(movie: Movie) -> None:
     sample = draw(movie, "nuclei", 26.0, SIDE, NONE, np.random.default_rng(3))
     assert sample.seed.max() > 0.8

@@ -203,7 +203,8 @@ def test_teachers_see_mirrored_crops_and_what_they_say_is_mirrored_back_and_aver
 
     def told_by(count: int) -> dict[str, torch.Tensor]:
         nets: list[tuple[Path, Any]] = [(Path("best.pt"), _Pointer(spec))] * count
-        return Teachers(nets, spec, "cpu").lesson({"frames": frames}, lambda net, batch: net(batch["frames"]))  # type: ignore[arg-type]
+        batch = {"frames": frames, "taught": torch.ones(2, 32, 32)}
+        return Teachers(nets, spec, "cpu").lesson(batch, lambda net, batch: net(batch["frames"]))  # type: ignore[arg-type]
 
     told = told_by(4)
     assert torch.allclose(told["foreground"], torch.sigmoid(frames[:, 1]))
@@ -217,8 +218,24 @@ def test_what_a_network_says_itself_teaches_it_nothing() -> None:
     spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
     foreground = 40 * torch.round(torch.rand(1, 1, 32, 32)) - 20
     maps = 40 * torch.round(torch.rand(1, len(spec.channels), 16, 16)) - 20
-    found = losses(spec, foreground, maps, lesson(spec, foreground, maps))
+    found = losses(spec, foreground, maps, lesson(spec, foreground, maps, torch.ones(1, 16, 16)))
     assert float(total(found)) < 1e-3
+
+
+def test_where_a_teacher_is_hushed_it_speaks_of_foreground_alone() -> None:
+    spec = NetSpec("tiny", "nuclei", 26.0, (8, 16))
+    foreground, maps = torch.full((1, 1, 32, 32), 20.0), torch.zeros(1, len(spec.channels), 16, 16)
+    taught = torch.ones(1, 16, 16)
+    taught[..., :8] = 0
+    other = maps.clone()
+    other[..., :8] = 9.0
+    agreed = losses(spec, foreground, maps, lesson(spec, foreground, maps, taught))
+    found = losses(spec, foreground, other, lesson(spec, foreground, maps, taught))
+    assert all(torch.equal(value, agreed[head]) for head, value in found.items())
+    heard = losses(spec, foreground, other, lesson(spec, foreground, maps, torch.ones(1, 16, 16)))
+    assert all(heard[head] > agreed[head] for head in heard if head != "foreground")
+    dark = losses(spec, -foreground, maps, lesson(spec, foreground, maps, taught))
+    assert dark["foreground"] > agreed["foreground"]
 
 
 def test_a_teacher_that_sees_other_pictures_is_refused(tmp_path: Path) -> None:
