@@ -302,6 +302,9 @@ class RecordSettings(Settings):
     """Rows of the cells table in ``analysis.sqlite``."""
     labels: bool = False
     """Label images, tracks and events of each field in ``labels/FIELD``, in Cell Tracking Challenge form."""
+    state: float = Field(default=0.01, ge=0, le=1)
+    """The share of the time between two frames of a field that writing ``state/FIELD.state`` may take. Where it is kept
+    up, an analysis that died goes on with its tracks, elsewhere it begins new ones; 0: never kept."""
     denoised: bool = False
     """Denoised pixels of every decided frame in ``denoised/FIELD/tNNNNNN.tif``, in counts of the camera's type."""
 

@@ -117,6 +117,7 @@ class AssignmentTracker:
     def load(self, state: bytes) -> None:
         """Take up a state that :meth:`save` returned. Raises StageError."""
         self._memory = Memory.load(state)
+        self._memory.next_id = max(self._memory.next_id, self._options.first_id)
 
     def step(self, segmented: Segmented) -> Tracked:
         """Link this frame's cells.

@@ -13,7 +13,9 @@ from stream.analyse.commander import Commander
 from stream.analyse.context import Contexts
 from stream.analyse.denoised import Take
 from stream.analyse.gather import Gather
+from stream.analyse.kept import Keeper, Kept
 from stream.analyse.pipeline import Drained, Failed, Pipeline
+from stream.analyse.restart import TakenUp
 from stream.analyse.results import ResultFiles
 from stream.clock import HOST, now_ns
 from stream.config import Configuration
@@ -36,8 +38,8 @@ class Analysis:
     """Joins the frame link, the pipeline, the policies, the results and the facts.
 
     One thread receives, one per stage works, and the caller's thread of :meth:`run` decides: it alone publishes, asks
-    policies, sends commands and says which frame was decided last. ``closed`` are revisions that are recorded already
-    (:func:`stream.analyse.restart.take_up`): they are sent with the first decision on their field.
+    policies, sends commands and says which frame was decided last. ``taken`` is what an earlier analysis of the run
+    left: its closed events are recorded already and are sent with the first decision on their field.
     """
 
     def __init__(
@@ -51,14 +53,22 @@ class Analysis:
         facts: AnalysisFacts,
         files: ResultFiles | None,
         denoised: Sequence[Take] = (),
-        closed: Sequence[Event] = (),
+        taken: TakenUp | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
         self._facts, self._files, self._denoised = facts, files, denoised
-        self._closed = list(closed)
+        taken = taken or TakenUp()
+        self._closed, self._keeper = list(taken.closed), keeper
         self._contexts = Contexts()
-        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref))
+        channel = facts.known("segment_channel")
+        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref), channel)
+        self._open: dict[str, dict[str, None]] = {}
+        for field, kept in taken.kept.items():
+            self._contexts.load(field, kept.family)
+            self._gather.take_up(kept)
+            self._open[field] = dict.fromkeys(kept.open)
         self._received: FrameRef | None = None
         self._decided: FrameRef | None = None
         self._last: dict[str, Frame] = {}
@@ -147,6 +157,14 @@ class Analysis:
             self._files.decided(frame.field, frame.frame, decision.segmentation, decision.tracks, events)
         if frame.field not in self._choices:
             self._note_choice(frame.field)
+        if decision.state and self._keeper is not None:
+            self._keeper.keep(self._kept(decision))
+
+    def _kept(self, decision: Decision) -> Kept:
+        frame, stamps = decision.moment.frame, decision.moment.frame.stamps
+        awaiting, family = tuple(self._open.get(frame.field, ())), self._contexts.save(frame.field)
+        elapsed_s = decision.moment.elapsed_s
+        return Kept(frame.ref, stamps.host, stamps.t_pop_ns, elapsed_s, awaiting, family, decision.state)
 
     def _complete(self, event: Event, decision: Decision) -> Event:
         moment = decision.moment
@@ -160,11 +178,17 @@ class Analysis:
     def _record(self, event: Event) -> None:
         EVENTS.labels(event.kind, event.status).inc()
         self._facts.event(event)
+        awaiting = self._open.setdefault(event.field, {})
+        if event.status == "provisional":
+            awaiting[event.event_id] = None
+        else:
+            awaiting.pop(event.event_id, None)
 
     def _note_choice(self, field: str) -> None:
         choice = self._pipeline.chains[field].choice
         self._choices[field] = choice
         self._facts.meta("segmenters", self._choices)
+        self._facts.meta("segment_channel", self._gather.segment_channel)
         log.info("%s is segmented by %s", field, choice)
 
     def _publish(self, decision: Decision, events: Sequence[Event], decided_ns: int) -> None:
@@ -214,5 +238,7 @@ class Analysis:
             if events and last is not None:
                 self._results.send(encode_events(last.ref, events, last.stamps))
         self._note_answers()
+        if self._keeper is not None:
+            self._keeper.close(ended=True)
         if not self._results.finish(5.0):
             log.warning("not every viewer said bye within 5 s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,19 +24,25 @@ STAGES = ("denoise", "segment", "track", "divide")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """Everything the chain says about one moment; the moment's stamps hold every stage."""
+    """Everything the chain says about one moment; the moment's stamps hold every stage.
+
+    ``state`` is what :meth:`Chain.load` takes to go on after it; empty where nobody asked for it.
+    """
 
     moment: Moment
     segmentation: Segmentation
     tracks: Tracks
     events: Sequence[Event]
+    state: bytes = b""
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """A moment on its way through the chain; each stage fills in its part."""
+    """A moment on its way through the chain; each stage fills in its part, and its state after it where ``keep``."""
 
     moment: Moment
+    keep: bool = False
+    states: list[bytes] = field(default_factory=list)
     segmentation: Segmentation | None = None
     tracked: Tracked | None = None
     events: Sequence[Event] = ()
@@ -45,7 +51,8 @@ class Work:
         """Return the finished work."""
         if self.tracked is None:
             raise StageError("a moment left the chain before it was tracked")
-        return Decision(self.moment, self.tracked.segmentation, self.tracked.tracks, self.events)
+        state = _packed(self.states) if len(self.states) == len(STAGES) else b""
+        return Decision(self.moment, self.tracked.segmentation, self.tracked.tracks, self.events, state)
 
 
 class NoDenoiser:
@@ -122,8 +129,11 @@ class Chain:
 
     def save(self) -> bytes:
         """Return the state of all stages."""
-        states = [part.save() for part in self._parts()]
-        return struct.pack("<4Q", *map(len, states)) + b"".join(states)
+        return _packed([part.save() for part in self._parts()])
+
+    def keep(self, place: int, work: Work) -> None:
+        """Add the state of one stage, right after its step: the stages are at different moments at any one time."""
+        work.states.append(self._parts()[place].save())
 
     def load(self, state: bytes) -> None:
         """Take up a state of :meth:`save`. Raises StageError when it is torn."""
@@ -154,6 +164,10 @@ class Chain:
 
     def _divide(self, work: Work) -> None:
         work.events = self.divider.step(cast(Tracked, work.tracked))
+
+
+def _packed(states: Sequence[bytes]) -> bytes:
+    return struct.pack("<4Q", *map(len, states)) + b"".join(states)
 
 
 def run_stage(name: str, stage: Callable[[Work], None], work: Work) -> None:

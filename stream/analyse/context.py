@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,19 @@ class _Family:
             if life.parent_id in self.lives:
                 life.generation = 1 + self.lives[life.parent_id].generation
 
+    def packed(self) -> list[Any]:
+        """Return it as plain data; tracks of one cell still share a life."""
+        lives = list({id(life): life for life in self.lives.values()}.values())
+        place = {id(life): i for i, life in enumerate(lives)}
+        tracks = [[track_id, place[id(life)]] for track_id, life in self.lives.items()]
+        return [tracks, [list(astuple(life)) for life in lives], self.frames, self.exposed_ms]
+
+    @classmethod
+    def unpacked(cls, said: Any) -> _Family:
+        tracks, lives, frames, exposed_ms = said
+        made = [_Life(*life) for life in lives]
+        return cls({track_id: made[place] for track_id, place in tracks}, frames, exposed_ms)
+
 
 class Contexts:
     """Adds a :class:`stream.event.Context` to the events of all fields. Feed it every decision, in order."""
@@ -92,6 +105,16 @@ class Contexts:
     def see(self, decision: Decision) -> None:
         """Take in a decided frame."""
         self._families.setdefault(decision.moment.frame.field, _Family()).see(decision)
+
+    def save(self, field: str) -> Any:
+        """Return what is known of a field's families, as plain data; None of one that was never seen."""
+        family = self._families.get(field)
+        return None if family is None else family.packed()
+
+    def load(self, field: str, said: Any) -> None:
+        """Take up what :meth:`save` returned."""
+        if said is not None:
+            self._families[field] = _Family.unpacked(said)
 
     def of(self, event: Event, decision: Decision) -> Context:
         """Return how things stand after ``decision``, which said ``event``."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.analyse.kept import Kept
 from stream.config import ChainSettings
 from stream.frame import Frame, FrameRef
 from stream.metrics import FRAMES_LOST
@@ -33,20 +34,41 @@ class Gather:
     or counted as lost, and told to ``on_lost``, when the segmented one is missing.
     """
 
-    def __init__(self, settings: ChainSettings, on_lost: OnLost = lambda reason, ref: None) -> None:
+    def __init__(
+        self, settings: ChainSettings, on_lost: OnLost = lambda reason, ref: None, segment_channel: str | None = None
+    ) -> None:
         self._settings = settings
         self._on_lost = on_lost
-        self._segment_channel: str | None = settings.segment_channel or None
+        self.segment_channel: str | None = settings.segment_channel or segment_channel
+        """Named by the settings, else by the first frame; None: there was none."""
         self._open: dict[str, _Open] = {}
         self._last: dict[str, int] = {}
         self._start_ns: int | None = None
+        self._before: Kept | None = None
+
+    def take_up(self, kept: Kept) -> None:
+        """Go on after a field's frame; time goes on after the latest of them."""
+        self._last[kept.ref.field] = kept.ref.frame
+        if self._before is None or kept.elapsed_s > self._before.elapsed_s:
+            self._before = kept
+
+    def _passed_ns(self, first: Frame) -> int:
+        """Return what had passed of the run at the first frame: an earlier analysis may have begun it.
+
+        Another host's clock, or one that began anew, cannot tell how long nobody looked: that time does not count.
+        """
+        if self._before is None:
+            return 0
+        stamps, before = first.stamps, self._before
+        away_ns = stamps.t_pop_ns - before.t_pop_ns if stamps.host == before.host else 0
+        return round(before.elapsed_s * 1e9) + max(0, away_ns)
 
     def add(self, frame: Frame) -> list[Moment]:
         """Take a frame; return the moments that it completes (0, 1, or 2 where it ends an incomplete one)."""
         if self._start_ns is None:
-            self._start_ns = frame.stamps.t_pop_ns
-        if self._segment_channel is None:
-            self._segment_channel = frame.channel
+            self._start_ns = frame.stamps.t_pop_ns - self._passed_ns(frame)
+        if self.segment_channel is None:
+            self.segment_channel = frame.channel
         done: list[Moment] = []
         current = self._open.get(frame.field)
         if current is not None and current.number != frame.frame:
@@ -68,12 +90,12 @@ class Gather:
         return [z] if isinstance(z, int) else list(range(self._settings.planes))
 
     def _wanted(self) -> set[tuple[str, int]]:
-        channels = {self._segment_channel or "", *self._settings.measure_channels}
+        channels = {self.segment_channel or "", *self._settings.measure_channels}
         return {(channel, plane) for channel in channels for plane in self._planes()}
 
     def _close(self, name: str) -> list[Moment]:
         part = self._open.pop(name)
-        frame = self._project(part, self._segment_channel or "")
+        frame = self._project(part, self.segment_channel or "")
         if frame is None:
             if self._last.get(name) != part.number:
                 FRAMES_LOST.labels("gather", "no_segment_channel").inc()

@@ -15,6 +15,7 @@ from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Chain, warm
 from stream.analyse.commander import Asks, Commander, OnDropped
 from stream.analyse.denoised import DenoisedFiles, DenoisedLive, Take
+from stream.analyse.kept import Keeper
 from stream.analyse.pipeline import Pipeline
 from stream.analyse.results import ResultFiles, Writer
 from stream.config import Configuration
@@ -53,7 +54,12 @@ def run(
         warm(chain, _WARM_SHAPE, np.dtype(dtype), around.base)
     facts = AnalysisFacts(around.run_dir)
     files = ResultFiles(around.run_dir / "labels", make_writer) if config.record.labels else None
-    closed = restart.take_up(facts, files)
+
+    def make_chain(field: str) -> Chain:
+        return Chain(chain, around.base, restart.first_track_id(facts, files, field))
+
+    keeper = Keeper(around.run_dir / "state", chain, config.record.state)
+    taken = restart.take_up(facts, files, keeper.found(), make_chain)
     session = uuid.uuid4().hex[:12]
     results = Publisher(
         wire.results,
@@ -67,13 +73,13 @@ def run(
     frames = Subscriber(
         wire.frames, ["frame/"], name="analyse", policy=_policy(chain.deadline_ms), credits=wire.credits
     )
-    pipeline = Pipeline(chain, lambda field: Chain(chain, around.base, restart.first_track_id(facts, files, field)))
+    pipeline = Pipeline(chain, lambda field: taken.chains.get(field) or make_chain(field), keeps=keeper.wants)
     commander = Commander(ask_policies(facts.dropped), facts, control.submit, config.feedback.max_age_ms)
     denoised = DenoisedFiles(around.run_dir / "denoised") if config.record.denoised else None
     takes: list[Take] = [denoised.decided] if denoised is not None else []
     if watch.denoised:
         takes.append(DenoisedLive(results.send, watch.max_fps).decided)
-    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, files, takes, closed)
+    analysis = Analysis(config, frames, pipeline, commander, control, results, facts, files, takes, taken, keeper)
     try:
         control.ready()
         around.report("ready", {"results": results.address})
@@ -82,6 +88,7 @@ def run(
         frames.close()
         control.close()
         results.close()
+        keeper.close(ended=False)
         if files is not None:
             files.close()
         if denoised is not None:

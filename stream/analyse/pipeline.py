@@ -46,16 +46,21 @@ class Pipeline:
     """Runs the chains of all fields, one thread per stage.
 
     Results come out of :meth:`next` in the order in which moments went in. A stage that raises loses that one moment:
-    it is counted and passed on as :class:`Failed`, and the stages after it are not run on it.
+    it is counted and passed on as :class:`Failed`, and the stages after it are not run on it. ``keeps`` says after
+    which moments the decision holds the chain's state.
     """
 
     def __init__(
-        self, settings: ChainSettings, make_chain: Callable[[str], Chain] | None = None, clock: Clock = now_ns
+        self,
+        settings: ChainSettings,
+        make_chain: Callable[[str], Chain] | None = None,
+        clock: Clock = now_ns,
+        keeps: Callable[[Moment], bool] = lambda moment: False,
     ) -> None:
         self._settings = settings
         self._make = make_chain or (lambda name: Chain(settings))
         self._chains: dict[str, Chain] = {}
-        self._clock = clock
+        self._clock, self._keeps = clock, keeps
         self._queues: list[queue.Queue[_Item | None]] = [queue.Queue(settings.queue) for _ in range(len(STAGES) + 1)]
         self._count_lock = threading.Lock()
         self._in_flight = 0
@@ -85,7 +90,7 @@ class Pipeline:
         if name not in self._chains:
             self._chains[name] = self._make(name)
         self._count(1)
-        item = _Item(Work(moment), self._chains[name])
+        item = _Item(Work(moment, self._keeps(moment)), self._chains[name])
         first = self._queues[0]
         if self._settings.overload == "wait":
             first.put(item)
@@ -154,3 +159,13 @@ class Pipeline:
             STAGE_ERRORS.labels(name, type(error).__name__).inc()
             FRAMES_LOST.labels(name, "stage_error").inc()
             item.failed = Failed(ref, name, f"{type(error).__name__}: {error}")
+            return
+        if item.work.keep:
+            self._keep(item, place, name)
+
+    def _keep(self, item: _Item, place: int, name: str) -> None:
+        try:
+            item.chain.keep(place, item.work)
+        except Exception as error:  # the same edge: the frame is decided all the same
+            log.error("%s cannot save its state: %s: %s", name, type(error).__name__, error)
+            STAGE_ERRORS.labels(name, type(error).__name__).inc()

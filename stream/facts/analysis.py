@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,12 @@ SELECT line, x_um, y_um, cell_count, elapsed_s FROM events said WHERE status = '
 LAST_FRAME = (
     "SELECT run, camera, session, epoch, seq, field, frame FROM frames WHERE field = ? ORDER BY id DESC LIMIT 1"
 )
+NEWEST_FRAME = """
+SELECT ifnull(max(number), -1) FROM (
+    SELECT max(frame) AS number FROM frames WHERE field = ?1
+    UNION ALL SELECT max(emitted_frame) FROM events WHERE field = ?1
+)
+"""
 # Events are written ahead of tracks: a daughter may be known by her event alone.
 LAST_TRACK_ID = """
 SELECT ifnull(max(id), 0) FROM (
@@ -196,10 +202,22 @@ class AnalysisFacts:
         """Return every revision of every event of a field, as they were said."""
         return [_event_of(row) for row in self._database.query(REVISIONS, (field,))]
 
-    def close_open(self, reason: str = "restart") -> list[Event]:
+    def known(self, key: str) -> Any:
+        """Return what :meth:`meta` recorded; None where it did not."""
+        found = self._database.query("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(found[0][0]) if found else None
+
+    def newest_frame(self, field: str) -> int:
+        """Return the newest frame of a field that was decided, or after which something was said; -1: none."""
+        return int(self._database.query(NEWEST_FRAME, (field,))[0][0])
+
+    def close_open(self, reason: str = "restart", but: Collection[str] = ()) -> list[Event]:
         """Retract every event that is still provisional, because whoever said it is gone.
 
-        The log is ahead of the table where a process was killed: what the table lacks is copied from it first.
+        Parameters
+        ----------
+        but
+            Ids of events that stay open: somebody goes on with them.
 
         Returns
         -------
@@ -211,8 +229,9 @@ class AnalysisFacts:
         StoreError
             They cannot be written.
         """
-        self._catch_up()
-        closed = [self._retracted(_event_of(row), reason) for row in self._database.query(OPEN)]
+        self.catch_up()
+        left = [event for event in map(_event_of, self._database.query(OPEN)) if event.event_id not in but]
+        closed = [self._retracted(event, reason) for event in left]
         if closed:
             for event in closed:
                 self._log.append(event.as_line())
@@ -220,7 +239,14 @@ class AnalysisFacts:
             self._database.commit((INSERT_EVENT, lambda: rows))
         return closed
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
+        """Copy what the table of events lacks from the log, which is ahead where a process was killed.
+
+        Raises
+        ------
+        StoreError
+            The table cannot be written.
+        """
         known: dict[str, int] = dict(
             self._database.query("SELECT event_id, max(revision) FROM events GROUP BY event_id")
         )

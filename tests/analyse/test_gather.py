@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from stream.analyse.gather import Gather
+from stream.analyse.kept import Kept
 from stream.config import ChainSettings
-from stream.frame import Frame, Index, Stamps
+from stream.frame import Frame, FrameRef, Index, Stamps
 from stream.metrics import FRAMES_LOST
 
 
@@ -97,3 +100,22 @@ def test_what_is_open_comes_out_at_the_end() -> None:
     gather.add(frame(0, "a"))
     assert [moment.frame.frame for moment in gather.flush()] == [0]
     assert gather.flush() == []
+
+
+@pytest.mark.parametrize(("host", "expected"), [("rig", 7.5 + 2.0), ("another", 7.5)])
+def test_time_goes_on_after_an_earlier_analysis_where_the_clock_can_tell(host: str, expected: float) -> None:
+    gather = Gather(ChainSettings())
+    for field, elapsed_s in (("c:p1", 7.5), ("c:p0", 7.0)):
+        gather.take_up(Kept(FrameRef("r", "c", "s", 0, 1, field, 1), "rig", 10**9, elapsed_s, (), None, b""))
+    first = frame(4)
+    (moment,) = gather.add(replace(first, stamps=replace(first.stamps, t_pop_ns=3 * 10**9, host=host)))
+    assert (moment.elapsed_s, moment.missed) == (expected, 2)
+    (moment,) = gather.add(replace(frame(5), stamps=replace(first.stamps, t_pop_ns=4 * 10**9, host=host)))
+    assert moment.elapsed_s == expected + 1
+
+
+def test_the_channel_that_was_segmented_stays_the_one() -> None:
+    gather = Gather(ChainSettings(), segment_channel="a")
+    assert gather.add(frame(0, "b")) == []
+    assert [moment.frame.channel for moment in gather.add(frame(0, "a"))] == ["a"]
+    assert gather.segment_channel == "a"

@@ -19,7 +19,6 @@ from stream.analyse.chain import Decision
 from stream.analyse.pipeline import Drained
 from stream.analyse.results import ResultFiles
 from stream.config import Configuration
-from stream.event import Event
 from stream.facts.analysis import AnalysisFacts
 from stream.facts.eventlog import read_events
 from stream.metrics import FRAMES_LOST
@@ -75,7 +74,7 @@ def test_open_events_are_closed_in_the_facts_and_in_the_result_files(
     run_dir: Path, facts: AnalysisFacts, files: ResultFiles
 ) -> None:
     masks = {path: path.read_bytes() for path in labels_of(run_dir).glob("mask*.tif")}
-    closed = restart.take_up(facts, files)
+    closed = restart.take_up(facts, files).closed
     assert [(event.event_id, event.emitted_frame) for event in closed] == [(name, CUT + 1) for name in OPEN]
     for path in (run_dir / "events.jsonl", labels_of(run_dir) / "events.jsonl"):
         words = last_words(path)
@@ -83,7 +82,7 @@ def test_open_events_are_closed_in_the_facts_and_in_the_result_files(
         assert {status for status, _ in words.values()} == {"confirmed", "retracted"}
     assert masks
     assert {path: path.read_bytes() for path in masks} == masks
-    assert restart.take_up(facts, files) == []
+    assert restart.take_up(facts, files).closed == []
 
 
 def test_track_ids_go_on_after_the_highest_that_facts_or_masks_know(
@@ -106,7 +105,7 @@ def test_files_that_cannot_be_gone_on_with_cost_their_frames_not_the_run(
     (labels_of(run_dir) / "res_track.txt").write_text("torn")
     refused = FRAMES_LOST.labels("results", "refused")
     before = refused._value.get()
-    assert restart.take_up(facts, files)
+    assert restart.take_up(facts, files).closed
     assert restart.first_track_id(facts, files, FIELD) == 17
     shown = next(iter(movie()))
     files.decided(FIELD, CUT + 1, shown.segmentation, shown.tracks, [])
@@ -137,7 +136,7 @@ class Sent:
         ]
 
 
-def analyse(facts: AnalysisFacts, shown: Sequence[Shown], closed: Sequence[Event]) -> Sent:
+def analyse(facts: AnalysisFacts, shown: Sequence[Shown], taken: restart.TakenUp) -> Sent:
     """Let an analysis decide these frames and end."""
     decisions = [Decision(Moment(one.frame), one.segmentation, one.tracks, one.events) for one in shown]
     outputs = iter([*decisions, Drained()])
@@ -150,7 +149,7 @@ def analyse(facts: AnalysisFacts, shown: Sequence[Shown], closed: Sequence[Event
     commander = SimpleNamespace(asks=False, on_frames=False, act_on=lambda events, frame: 0)
     sent = Sent()
     parts = [cast(Any, part) for part in (frames, pipeline, commander, control, sent)]
-    Analysis(Configuration(), *parts, facts, None, closed=closed).run(threading.Event())
+    Analysis(Configuration(), *parts, facts, None, taken=taken).run(threading.Event())
     return sent
 
 
@@ -170,7 +169,7 @@ def test_closed_events_of_a_field_that_never_comes_again_are_sent_at_the_end(fac
 
 def test_a_first_start_has_nothing_to_close(tmp_path: Path) -> None:
     facts, files = AnalysisFacts(tmp_path), ResultFiles(tmp_path / "labels", ResultWriter)
-    assert restart.take_up(facts, files) == []
+    assert restart.take_up(facts, files).closed == []
     assert restart.first_track_id(facts, files, FIELD) == 1
     facts.close()
     files.close()

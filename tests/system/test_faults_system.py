@@ -72,6 +72,28 @@ def test_a_killed_analysis_is_started_again_keeps_what_was_recorded_and_closes_w
         assert [word for word in words.values() if word[0] == "provisional"] == []
 
 
+def test_a_killed_analysis_whose_state_was_kept_goes_on_with_its_tracks(begin: Begin) -> None:
+    slow = {"exposure_ms": 100.0, "interval_ms": 400.0}
+    run = begin("democam.toml", {"plan": slow, "record": {"labels": True, "state": 1.0}})
+    run.wait(lambda: run.decided() > 8)
+    before, decided = run.pid("analyse"), run.decided()
+    run.wait(lambda: run.decided() > decided)  # just now, so that its state is written and the next frame is not near
+    ids = "SELECT DISTINCT track_id FROM measured WHERE frame"
+    known = {row[0] for row in run.query("analysis.sqlite", f"{ids} = (SELECT max(frame) FROM frames)")}
+    os.kill(before, signal.SIGKILL)
+    run.wait(lambda: run.pid("analyse") != before)
+    killed_at = run.taken()
+    run.wait(lambda: run.query("analysis.sqlite", "SELECT count(*) FROM frames WHERE frame > ?", killed_at)[0][0] > 4)
+    after = {row[0] for row in run.query("analysis.sqlite", f"{ids} > ?", killed_at)}
+    result = run.end()
+    assert run.report is not None
+    assert run.report.restarts == {"analyse": 1}
+    assert len(known & after) >= 0.8 * len(known) > 0
+    assert result["lost"].keys() == {"undecided"}, "what was taken while nobody analysed"
+    assert "restart" not in {said["reason"] for said in read_events(run.run_dir / "events.jsonl")}
+    assert not list((run.run_dir / "state").iterdir())
+
+
 def _left_open(run: BackgroundRun, track_id: int) -> Event:
     """Write into the log of a running analysis a division that it will not live to close."""
     field, frame = run.query("analysis.sqlite", "SELECT field, max(frame) FROM frames")[0]
