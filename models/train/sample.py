@@ -21,6 +21,8 @@ Floats = NDArray[np.float32]
 NEAR_DIVISION_PX = 60.0
 """In the network's pixels: how far a crop's centre may be from the division it was drawn for."""
 LEVEL_SAMPLES = 8_000
+HEARD_ZOOM = 1.35
+"""Up to how much larger than usual a crop may show its cells for teachers to be heard: they learned no larger ones."""
 
 
 class Augmentation(Settings):
@@ -108,7 +110,8 @@ def draw(
     touching
         Weight that the offsets of a pixel gain where cells touch.
     hushed
-        Whether teachers say nothing of centres and divisions around cells that only have a marker.
+        Whether teachers say nothing of centres and divisions around cells that only have a marker, and of all cells
+        where they are shown larger than :data:`HEARD_ZOOM`.
     """
     view = _view(movie, object_px, side, augment, rng, validation)
     normalisation = NORMALISATIONS[kind]
@@ -258,7 +261,7 @@ def _targets(
         "moved": moved * on * (1 + 3 * newborn[inside]),
         "newborn": newborn[inside] * cell,
         "dividing": dividing[inside] * cell,
-        "taught": _taught(movie, view, side, hushed),
+        "taught": _taught(movie, view, object_px, side) if hushed else np.ones_like(cell),
     }
 
 
@@ -288,9 +291,9 @@ def _known(movie: Movie, view: View, side: int, validation: bool) -> NDArray[np.
     return np.asarray(cv2.warpAffine(known, view.matrix, (side, side), flags=cv2.INTER_NEAREST), np.uint8)
 
 
-def _taught(movie: Movie, view: View, side: int, hushed: bool) -> Floats:
-    if not hushed or movie.cohorts[view.frame].drawn.all():
-        return np.ones((side // 2, side // 2), np.float32)
+def _taught(movie: Movie, view: View, object_px: float, side: int) -> Floats:
+    if view.zoom * movie.diameter_px > HEARD_ZOOM * object_px:
+        return np.zeros((side // 2, side // 2), np.float32)
     undrawn = cv2.warpAffine(_undrawn(movie, view.frame), view.matrix, (side, side), flags=cv2.INTER_NEAREST)
     return np.asarray(undrawn[1::2, 1::2] == 0, np.float32)
 

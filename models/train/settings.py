@@ -71,8 +71,9 @@ class TrainSettings(Settings):
     """How far a cell that only has a marker claims the unlabelled pixels around it for its votes, in diameters of the
     typical cell; 0: only the marker votes."""
     hushed: bool = False
-    """Whether teachers say nothing of centres and divisions around cells that only have a marker: young sisters that
-    touch are one cell to a network that missed them, and the truth knows better."""
+    """Whether teachers say nothing of centres and divisions where the truth knows better: around cells that only have a
+    marker (young sisters that touch are one cell to a network that missed them), and in crops that show cells larger
+    than teachers learned (:data:`models.train.sample.HEARD_ZOOM`)."""
     average: float = Field(default=0.995, ge=0, lt=1)
     """Decay of the running average of the weights; the average is what is kept."""
     validate_every: int = Field(default=100, ge=1)

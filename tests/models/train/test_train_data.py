@@ -93,6 +93,8 @@ def test_teachers_are_hushed_around_a_cell_that_only_has_a_marker(movie: Movie) 
     assert silent.max() == pytest.approx(disc_blocks, rel=0.15), "a disc around the one marker of the last frame"
     assert (silent == 0).any(), "nothing where every cell is drawn"
     assert all(draw(movie, "nuclei", 26.0, SIDE, NONE, rng).taught.all() for _ in range(10))
+    large = NONE.model_copy(update={"zoom": (1.4, 1.5)})
+    assert not any(draw(movie, "nuclei", 26.0, SIDE, large, rng, hushed=True).taught.any() for _ in range(10))
 
 
 def test_seeds_are_highest_where_the_own_offset_is_none(movie: Movie) -> None:
