@@ -17,7 +17,7 @@ SCALES_PX = tuple(1.5 * 1.25**k for k in range(14))
 """Gaussian widths tried, in reduced pixels."""
 HALO_SHARE = 0.12
 """A picture that reaches this far below its background, as a share of how far above, shows phase contrast. Nuclei stay
-below .1, at 5 photons too; crowded phase contrast in a field of 200 px reaches .13."""
+below .1, hardly ever above at 5 photons; phase contrast in a field of 200 px is above .15 19 times in 20."""
 
 
 def reduced(image: Floats) -> tuple[Floats, float]:
