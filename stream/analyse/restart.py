@@ -15,7 +15,6 @@ from stream.analyse.chain import Chain
 from stream.analyse.kept import Kept
 from stream.analyse.results import ResultFiles
 from stream.config import ChainSettings
-from stream.errors import StageError
 from stream.event import Event
 from stream.facts.analysis import AnalysisFacts
 from stream.metrics import EVENTS
@@ -86,8 +85,8 @@ def _loaded(facts: AnalysisFacts, kept: Kept, make: Callable[[str], Chain]) -> C
     chain = make(name)
     try:
         chain.load(kept.chain)
-    except StageError as error:
-        log.warning("%s: its state does not fit, its tracks begin anew: %s", name, error)
+    except Exception as error:  # the edge of a user's stages: whatever they cannot take up, the run must begin
+        log.warning("%s: its state does not fit, its tracks begin anew: %s: %s", name, type(error).__name__, error)
         return None
     log.info("%s: its tracks go on after frame %d", name, frame)
     return chain

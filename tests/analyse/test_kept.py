@@ -160,6 +160,22 @@ def test_a_state_that_is_older_than_what_was_decided_is_left_alone(
     life.sees([], dies=False, monkeypatch=monkeypatch)
 
 
+def test_a_state_that_a_stage_cannot_take_up_is_left_alone(
+    movie: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Life(tmp_path).sees(movie[:12], dies=True, monkeypatch=monkeypatch)
+
+    def refuse(chain: Chain, state: bytes) -> None:
+        raise KeyError("a stage of the user's")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Chain, "load", refuse)
+        life = Life(tmp_path)
+    assert life.taken.chains == {}
+    life.sees(movie[12:], dies=False, monkeypatch=monkeypatch)
+    assert {said["status"] for said in read_events(tmp_path / "events.jsonl")} >= {"confirmed"}
+
+
 def test_an_open_event_that_the_state_does_not_know_is_closed(
     movie: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
