@@ -4,7 +4,8 @@ Follows sequences with truth (``NN`` beside ``NN_GT``) as an evaluation does, th
 prints for each what :mod:`stream.score.mitosis` says: the precision-recall curve, false alarms and lead. ``shipped``
 are the constants as they are; ``halves`` are constants fitted on one half of the fields and tried on the other, pooled
 over both; ``strip`` is the part of the field that no network learned from, with shipped constants. ``--picture`` draws
-the curves.
+the curves. Last come the constants of :data:`models.divide.signs.ANNOUNCED` that fit these sequences, each of which
+weighs the same.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.fit_divisions import regression
 from benchmarks.fit_lives import fit, stated
 from benchmarks.lives import Cells, Lives, cells_of, follow, measured
 from models.divide import history
 from models.divide.rule import RuleDivider
-from models.divide.signs import SIGNS, TOLD, Kind, coming, told
+from models.divide.signs import SIGNS, TOLD, Kind, coming, coming_at, told
 from models.divide.telling import Now
 from models.divide.warning import Warnings
 from models.train.split import SHARE
@@ -37,7 +39,7 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.
 STIFFNESS = 2.0
 
 
-def warnings_of(lives: Lives, threshold: float, probability: Probability = coming) -> list[mitosis.Warned]:
+def warnings_of(lives: Lives, threshold: float | None, probability: Probability = coming) -> list[mitosis.Warned]:
     """Return what is announced in a sequence."""
     rule, warnings, past = RuleDivider({}), Warnings(threshold, probability), history.begin()
     kind, events = lives.kind, list[Event]()
@@ -68,6 +70,16 @@ def curve(
         here = [one for one in said if one.frame in overlaps and one.cell in overlaps[one.frame].found]
         made[threshold] = mitosis.report(overlaps, divisions, here)
     return made
+
+
+def sureness(kind: Kind, everyone: Sequence[Lives]) -> tuple[float, float]:
+    """Return slope and bias of :data:`models.divide.signs.ANNOUNCED` that fit what is announced of a kind."""
+    said = [mitosis.outcomes(one.overlaps, divisions_of(one.truth.rows), warnings_of(one, None)) for one in everyone]
+    stated, came_true = (np.concatenate(column) for column in zip(*said, strict=True))
+    raw = np.array([coming_at(float(p), kind) for p in stated])
+    counts = np.concatenate([np.full(len(column), 1000 / max(len(column), 1)) for column, _ in said])
+    bias, slope = regression(np.log(raw / (1 - raw))[:, None], came_true, counts, 0.0)
+    return float(slope), float(bias)
 
 
 def strip_of(lives: Lives) -> dict[int, Overlap]:
@@ -163,6 +175,9 @@ def show(lives: Sequence[Lives], picture: Path | None) -> None:
             _table(made)
         title = "/".join(Path(one.name).parts[-2:])
         curves.update({f"{title}, {name}": variants[name] for name in ("shipped", "halves")})
+    for kind in sorted({one.kind for one in lives}):
+        slope, bias = sureness(kind, [one for one in lives if one.kind == kind])
+        print(f"{kind}: announced = ({slope:.2f}, {bias:.2f})")
     if picture is not None:
         draw(curves, picture)
 

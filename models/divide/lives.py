@@ -23,7 +23,7 @@ from stream.errors import StageError
 from stream.event import Event
 from stream.stages import Tracked
 
-SCHEMA = 2
+SCHEMA = 3
 SHINES = 0.3
 """Nuclei are brighter than their ground by more than this, in units of the frame's own contrast; there it is 1."""
 ENOUGH = 5
@@ -38,8 +38,8 @@ class LifeOptions(DivideOptions):
     mitosis: bool = True
     """Announce cells that look like dividing."""
     mitosis_at: float | None = Field(default=None, gt=0, lt=1)
-    """Probability from which a cell is announced; None: 0.25 for nuclei, 0.3 in phase contrast. A policy may ask for
-    more by the event's confidence."""
+    """Confidence from which a cell is announced; None: what gives about five false alarms for 1,000 cells in a frame. A
+    policy may ask for more by the event's confidence."""
     death: bool = True
     """Tell of cells that vanish inside the field; only where nuclei in fluorescence are shown."""
     exit: bool = True

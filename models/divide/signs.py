@@ -58,6 +58,24 @@ TOLD_BIAS: Mapping[Kind, float] = {"nuclei": -1.0, "phase": -2.8}
 little too much here."""
 
 
+ANNOUNCED: Mapping[Kind, tuple[float, float]] = {"nuclei": (0.55, 0.5), "phase": (0.5, 0.1)}
+"""Slope and bias, both on logits, from the probability of any cell in any frame to that of an announcement coming true
+(J. Platt, "Probabilistic outputs for support vector machines", 1999). A cell is announced in the first frame that says
+enough, which is often a lucky one, and once only. Fitted by ``benchmarks/warn.py`` on what was announced."""
+
+
+def announced(p: float, kind: Kind) -> float:
+    """Return how probable it is that the announcement of a cell whose :func:`coming` is ``p`` comes true."""
+    slope, bias = ANNOUNCED[kind]
+    return float(1 / (1 + np.exp(-(slope * np.log(p / (1 - p)) + bias))))
+
+
+def coming_at(confidence: float, kind: Kind) -> float:
+    """Return the :func:`coming` at which an announcement is so sure: the inverse of :func:`announced`."""
+    slope, bias = ANNOUNCED[kind]
+    return float(1 / (1 + np.exp(-(np.log(confidence / (1 - confidence)) - bias) / slope)))
+
+
 def coming(history: History, kind: Kind) -> Floats:
     """Return for each track how probable it is that it divides within :data:`WITHIN` frames of its newest one."""
     columns = told(history)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.divide.history import History
-from models.divide.signs import WITHIN, Floats, Kind, coming
+from models.divide.signs import WITHIN, Floats, Kind, announced, coming, coming_at
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
 from stream.event import Event
 
 FROM: Mapping[Kind, float] = {"nuclei": 0.25, "phase": 0.3}
-"""Probability from which a cell is announced: about five false alarms for 1,000 cells in a frame."""
+"""Probability (:func:`models.divide.signs.coming`) from which a cell is announced: about five false alarms for 1,000
+cells in a frame."""
 REST = 2
 """So many times a warning's frames must pass after it was retracted before its cell is announced again, unless it is
 :data:`SURER`."""
@@ -28,12 +29,13 @@ EARLY = 0.5
 class Warned:
     """An announcement that has not ended.
 
-    ``within`` counts the frames that it was said for, ``due_s`` is the run's time until which it holds at least: these
-    frames at the pace at which it was said, so that a microscope that speeds up because of it does not end it.
-    ``division`` is the event of the cell's division.
+    ``p`` is the cell's probability when it was said. ``within`` counts the frames that it was said for, ``due_s`` is
+    the run's time until which it holds at least: these frames at the pace at which it was said, so that a microscope
+    that speeds up because of it does not end it. ``division`` is the event of the cell's division.
     """
 
     event: Event
+    p: float
     within: int
     due_s: float
     division: str = ""
@@ -59,7 +61,7 @@ class Warnings:
     Parameters
     ----------
     threshold
-        Probability from which a cell is announced; None: :data:`FROM`.
+        Confidence from which a cell is announced; None: that at :data:`FROM`.
     probability
         How probable it is that each track of a history divides soon, ``(n,)``.
     """
@@ -85,7 +87,7 @@ class Warnings:
         current = history[history["last"] == now.number]
         p = dict(zip(current["id"].tolist(), self._probability(current, kind).tolist(), strict=True))
         events = self._end(history, divisions, now)
-        threshold = FROM[kind] if self._threshold is None else self._threshold
+        threshold = FROM[kind] if self._threshold is None else coming_at(self._threshold, kind)
         self._rest(history, p, CALMED * threshold, now)
         for track_id, probability in p.items():
             if probability < threshold or track_id in self._warned or track_id in self._resting:
@@ -93,8 +95,9 @@ class Warnings:
             cell = row_of(history, track_id)
             within = WITHIN[kind]
             reason = f"division_within_{within}_frames"
-            event = provisional("mitosis", cell, now.number, probability, reason, now)
-            self._warned[track_id] = Warned(event, within, now.elapsed_s + (within - EARLY) * pace_s)
+            event = provisional("mitosis", cell, now.number, announced(probability, kind), reason, now)
+            due_s = now.elapsed_s + (within - EARLY) * pace_s
+            self._warned[track_id] = Warned(event, probability, within, due_s)
             events.append(event)
         return events
 
@@ -112,7 +115,7 @@ class Warnings:
 
     def packed(self) -> list[Any]:
         """Return the state for msgpack."""
-        warned = [[packed(one.event), one.within, one.due_s, one.division] for one in self._warned.values()]
+        warned = [[packed(one.event), one.p, one.within, one.due_s, one.division] for one in self._warned.values()]
         resting = [[track_id, one.until, one.surer, one.calmed] for track_id, one in self._resting.items()]
         return [warned, resting, self._before]
 
@@ -147,7 +150,7 @@ class Warnings:
                 continue
             elif alive:
                 events.append(ended(one.event, "retracted", 0.0, "not_divided", now))
-                surer = 1 - SURER * (1 - one.event.confidence)
+                surer = 1 - SURER * (1 - one.p)
                 self._resting[track_id] = Resting(now.number + REST * one.within, surer)
             else:
                 events.append(ended(one.event, "retracted", 0.0, "track_lost", now))

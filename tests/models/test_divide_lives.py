@@ -8,7 +8,7 @@ from models.divide import history
 from models.divide.lives import LifeDivider, kind_of
 from models.divide.rule import RuleDivider
 from models.divide.signs import WITHIN as BY_KIND
-from models.divide.signs import coming
+from models.divide.signs import announced, coming, coming_at
 from models.divide.warning import REST
 from models.track.assignment import AssignmentTracker
 from stream.errors import ConfigError, StageError
@@ -301,3 +301,14 @@ def test_the_signs_count_the_right_way(name):
     assert p == sorted(p)
     assert p[-1] > 2 * p[0]
     assert all(0 <= value <= 1 for value in p)
+
+
+@pytest.mark.parametrize("kind", ["nuclei", "phase"])
+def test_a_threshold_is_what_announcements_state(kind):
+    for confidence in (0.05, 0.4, 0.95):
+        assert announced(coming_at(confidence, kind), kind) == pytest.approx(confidence)
+    frames = movie("mmmmmmccppppp")
+    stated = next(event.confidence for event in run(frames)[0] if event.kind == "mitosis")
+    for asked, count in ((stated - 0.01, 1), (stated + 0.01, 0)):
+        said = [event for event in run(frames, mitosis_at=asked)[0] if event.kind == "mitosis"]
+        assert sum(event.frame == 6 and event.revision == 0 for event in said) == count
