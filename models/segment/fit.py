@@ -28,6 +28,8 @@ AGREED = 0.08
 DRAWN_SHARE, DRAWN_DIM = 0.33, 0.15
 """Where a cell ends for its size: the networks learned diameters from outlines as truth draws them, which are tighter
 than what is shown of dim cells."""
+SMALLER = 0.6
+"""Where nothing is seen at the sizes of the picture's blobs, ever smaller ones are tried."""
 LARGER = 1.25
 AS_GOOD = 0.75
 """In a noisy picture grains pass for small cells: a size that is so many times larger and almost as good is better."""
@@ -71,6 +73,10 @@ def fitted(pixels: Pixels, network: Network, levels_now: Running, dark_too: bool
     blobs = [blob_diameter_px(side) for side in ((image, -image) if dark_too else (image,))]
     starts = sorted({round(share * blob, 2) for blob in blobs if blob is not None for share in STARTS})
     tried = [one for start in _apart(starts) for one in _tries(pixels, network, levels_now, start) if one.cells]
+    smaller = min(starts, default=0.0) * SMALLER
+    while not tried and smaller >= LEAST_DIAMETER_PX:  # uneven light passes for one large blob
+        tried = [one for one in _tries(pixels, network, levels_now, smaller) if one.cells]
+        smaller *= SMALLER
     if not tried:
         return None, 0
     best = _best(tried)

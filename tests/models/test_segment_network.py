@@ -105,6 +105,22 @@ def test_empty_frames_show_no_cells_and_the_first_cells_choose(model: Path) -> N
     assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 3).cells) == len(grid(SHAPE, 40))
 
 
+def test_cells_are_found_where_the_pictures_blobs_are_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    centres, looked_for = grid((256, 256), 50), []
+
+    def misled(image: NDArray[np.float32]) -> float:
+        looked_for.append(True)
+        return 80.0  # uneven light
+
+    monkeypatch.setattr("models.segment.fit.blob_diameter_px", misled)
+    segmenter = NetworkSegmenter({"model": "nuclei-fast"})
+    found = step(segmenter, discs((256, 256), centres, 8.0))
+    assert looked_for
+    assert len(found.cells) == len(centres)
+    assert segmenter._diameter_px == pytest.approx(16.0, rel=0.25)
+    assert len(step(NetworkSegmenter({"model": "nuclei-fast"}), np.full((256, 256), 1000, np.uint16)).cells) == 0
+
+
 def test_a_lone_pair_of_cells_is_not_measured_all_night(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
 
