@@ -99,7 +99,7 @@ def _earlier(settings: TrainSettings) -> str:
     said = f" The run went on from the weights of {settings.start.parent.name}." if settings.start else ""
     if settings.teachers:
         names = " and ".join(path.parent.name for path in settings.teachers)
-        where = ", but of centres and divisions where the truth knows better" if settings.hushed else ""
+        where = ", except of centres and divisions where the truth knows better" if settings.hushed else ""
         said += f" {settings.taught:.0%} of the loss compares with what is said by {names}{where}."
     return said
 
