@@ -11,7 +11,7 @@ from models.divide.signs import WITHIN, Floats, Kind, announced, coming, coming_
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
 from stream.event import Event
 
-FROM: Mapping[Kind, float] = {"nuclei": 0.25, "phase": 0.3}
+FROM: Mapping[Kind, float] = {"nuclei": 0.28, "phase": 0.3}
 """Probability (:func:`models.divide.signs.coming`) from which a cell is announced: about five false alarms for 1,000
 cells in a frame."""
 REST = 2
