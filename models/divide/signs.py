@@ -61,7 +61,8 @@ little too much here."""
 ANNOUNCED: Mapping[Kind, tuple[float, float]] = {"nuclei": (0.67, 0.24), "phase": (0.57, 0.05)}
 """Slope and bias, both on logits, from the probability of any cell in any frame to that of an announcement coming true
 (J. Platt, "Probabilistic outputs for support vector machines", 1999). A cell is announced in the first frame that says
-enough, which is often a lucky one, and once only. Fitted by ``benchmarks/warn.py`` on what was announced."""
+enough, which is often a lucky one, and once only. Fitted by ``benchmarks/warn.py`` on what was announced in recordings,
+by the quality and by the fast network of each kind."""
 
 
 def announced(p: float, kind: Kind) -> float:
