@@ -52,7 +52,7 @@ FLOORS: Limits = {
     ("classical-nuclei", HELA, None): {"DET": 0.975, "TRA": 0.97, "CHOTA": 0.91, "CT": 0.63, "division_f1": 0.83},
     ("classical-phase", PSC, None): {"DET": 0.955, "TRA": 0.95, "CHOTA": 0.765, "CT": 0.15, "division_f1": 0.55},
     ("nuclei", HELA, None): {
-        "DET": 0.988, "SEG": 0.825, "SEG_ST": 0.92, "TRA": 0.985, "CHOTA": 0.935, "CT": 0.76,
+        "DET": 0.988, "SEG": 0.825, "SEG_ST": 0.92, "TRA": 0.987, "CHOTA": 0.935, "CT": 0.76,
         "division_f1": 0.92, "f1_asof_1": 0.91, "f1_asof_3": 0.91,
     },
     ("nuclei", HELA, 20): {"DET": 0.95},
@@ -62,13 +62,13 @@ FLOORS: Limits = {
         "division_f1": 0.92, "f1_asof_1": 0.91, "f1_asof_3": 0.91,
     },
     ("phase", PSC, None): {
-        "DET": 0.975, "SEG_ST": 0.83, "TRA": 0.97, "CHOTA": 0.845, "CT": 0.355,
-        "division_f1": 0.78, "f1_asof_1": 0.785, "f1_asof_3": 0.78,
+        "DET": 0.977, "SEG_ST": 0.83, "TRA": 0.975, "CHOTA": 0.865, "CT": 0.365,
+        "division_f1": 0.8, "f1_asof_1": 0.8, "f1_asof_3": 0.8,
     },
     ("phase", PSC, 20): {"DET": 0.96},
     ("phase-fast", PSC, None): {
-        "DET": 0.97, "TRA": 0.97, "CHOTA": 0.84, "CT": 0.325,
-        "division_f1": 0.75, "f1_asof_1": 0.745, "f1_asof_3": 0.745,
+        "DET": 0.975, "TRA": 0.974, "CHOTA": 0.855, "CT": 0.355,
+        "division_f1": 0.775, "f1_asof_1": 0.77, "f1_asof_3": 0.77,
     },
 }  # fmt: skip
 """What must at least be reached: just below what was measured, in float32 or bf16."""
@@ -79,9 +79,8 @@ CEILINGS: Limits = {
     ("phase-fast", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.08},
 }
 """What must not be exceeded, likewise."""
-POOLED_ECE = 0.07
-"""The same for the confidences of everything that was measured, pooled: of first words, of confirmed divisions, and of
-warnings."""
+POOLED_ECE: Mapping[Words, float] = {"first word": 0.07, "confirmed": 0.07, "warning": 0.1}
+"""The same for the confidences of everything that was measured, at all lights, pooled by what states them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +192,9 @@ def missed(case: Case, row: dict[str, Any]) -> list[str]:
 def unbelievable(pooled: Mapping[Words, Mapping[str, Sureness]]) -> list[str]:
     """Return in words how far confidences are from what comes true, where that is too far."""
     return [
-        f"{words}, pooled: ece {by_model['all']['ece']:.3f} is above {POOLED_ECE}"
+        f"{words}, pooled: ece {by_model['all']['ece']:.3f} is above {POOLED_ECE[words]}"
         for words, by_model in pooled.items()
-        if "all" in by_model and by_model["all"]["ece"] > POOLED_ECE
+        if "all" in by_model and by_model["all"]["ece"] > POOLED_ECE[words]
     ]
 
 
