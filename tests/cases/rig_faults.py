@@ -402,7 +402,8 @@ FAULTS = (
 WHOLE_RUNS = (
     ("the analysis is killed", "goes on; the analysis is started again and keeps what was recorded",
      "none is asked for", "",
-     "frames that were being decided, counted; tracks begin anew under new numbers, open events are retracted"),
+     "frames that were being decided, counted; tracks and open events go on where `state/` was kept up (slow plans), "
+     "else tracks begin anew under new numbers and open events are retracted"),
     ("the rig is killed", "starts again in a new epoch; frame numbers go on", "`unknown`", "look at the frames",
      "frames while it was gone"),
     ("the analysis is stopped (SIGSTOP)", "closed the light, undid what feedback changed, opened it again", "`refused`",
