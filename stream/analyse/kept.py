@@ -128,8 +128,13 @@ class Keeper:
                 self._waiting = {}
             self._changed.notify()
         self._thread.join(_PATIENCE_S)
-        for path in self._folder.glob(f"*{SUFFIX}") if ended else ():
-            path.unlink(missing_ok=True)
+        if not ended or self._thread.is_alive():  # a disk that hangs would hang the end, too
+            return
+        try:
+            for path in [*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob("*.part")]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: cannot be emptied: %s", self._folder, error)
 
     def _run(self) -> None:
         while True:

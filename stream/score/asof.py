@@ -85,7 +85,7 @@ def report(judge: Judge, events: Sequence[Told]) -> dict[str, Any]:
     delays = [events[i].revisions[0][0] - judge.truth[true].frame for i, true in found.items()]
     stated, came_true = outcomes(events, hits)
     sure = [i for i in final if events[i].confirmed]
-    stood = confirmed_outcomes(events, hits)
+    stood = confirmed_outcomes(events, came_true)
     false = count([hits[i] for i in sure], len(judge.truth)).wrong
     return {
         "precision": counts.precision,
@@ -109,11 +109,11 @@ def outcomes(events: Sequence[Told], hits: Sequence[Sequence[int]]) -> Outcomes:
     return stated, np.array([i in real for i in range(len(events))], np.float64)
 
 
-def confirmed_outcomes(events: Sequence[Told], hits: Sequence[Sequence[int]]) -> Outcomes:
+def confirmed_outcomes(events: Sequence[Told], came_true: np.ndarray[Any, Any]) -> Outcomes:
     """Return the same of those that were confirmed, with the confidence of that last word."""
     sure = np.array([i for i, event in enumerate(events) if event.confirmed], np.int64)
     said = np.array([events[i].revisions[-1][2] for i in sure], np.float64)
-    return said, outcomes(events, hits)[1][sure]
+    return said, came_true[sure]
 
 
 def as_of(judge: Judge, events: Sequence[Told], hits: Sequence[Sequence[int]], k: int) -> Counts:

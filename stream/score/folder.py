@@ -95,9 +95,10 @@ def outcomes_in(res: Path, gt: Path) -> dict[Words, Outcomes]:
     judge = Judge(overlaps, divisions)
     events = _events(res, read_rows(res / "res_track.txt"))
     hits = [judge.hits(event.division) for event in events]
+    first = outcomes(events, hits)
     return {
-        "first word": outcomes(events, hits),
-        "confirmed": confirmed_outcomes(events, hits),
+        "first word": first,
+        "confirmed": confirmed_outcomes(events, first[1]),
         "warning": mitosis.outcomes(overlaps, divisions, mitosis.warned(_lines(res))),
     }
 
