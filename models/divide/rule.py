@@ -31,7 +31,7 @@ UNSEEN = 0.1
 """Logit that it loses for each frame in which a daughter is out of sight and her sister does not cover her: dim young
 cells flicker, and that they were seen to part stays true."""
 SUREST = 0.97
-"""No proposal starts surer than this, so that three frames without daughters take any of them back."""
+"""No proposal starts surer than this, so that three frames in which one cell covers both daughters take any back."""
 
 
 class DivideOptions(Settings):
@@ -191,7 +191,9 @@ class RuleDivider:
         if p >= self._options.confirm_at and one.together:
             return "confirmed", "persisted"
         if number - one.event.frame >= self._options.k:
-            return ("confirmed", "persisted") if one.logit >= 0 else ("retracted", "improbable")
+            if one.logit < 0:
+                return "retracted", "improbable"
+            return "confirmed", "persisted" if one.together else "out_of_sight"
         return None
 
     def _revise(self, one: Pending, status: Status, reason: str, number: int) -> Event:

@@ -94,6 +94,7 @@ def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]
     for one in made:
         y0, x0, y1, x1 = (int(v) for v in cells.bbox_px[one.cell])
         box = given.labels[y0:y1, x0:x1].copy()
+        box[box != cells.label[one.cell]] = 0  # a cell that was left out keeps its pixels, and any label
         centre = expected.expected_px[one.rows] - [y0, x0]
         _share(box, int(cells.label[one.cell]), centre, np.sqrt(expected.area_px[one.rows]), label + 1)
         sizes_px = np.bincount(box[box > label] - label - 1, minlength=len(one.rows))

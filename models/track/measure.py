@@ -17,7 +17,7 @@ from stream.cells import STATES, Cells, Segmentation
 from stream.errors import StageError
 
 WIDEST = 1 << 22
-"""Labels may span this much before they are numbered anew."""
+"""Labels are numbered anew from here on: a lookup by label is as long as the largest one."""
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -187,7 +187,7 @@ def compact(given: Segmentation) -> Segmentation:
     cells = given.cells
     if (cells.label[1:] <= cells.label[:-1]).any():
         raise StageError("a Cells table must be sorted by label, and no label may come twice")
-    if len(cells) == 0 or int(cells.label[-1]) - int(cells.label[0]) < WIDEST:
+    if len(cells) == 0 or int(cells.label[-1]) < WIDEST:
         return given
     rank = np.searchsorted(cells.label, given.labels)
     known = given.labels == cells.label[np.minimum(rank, len(cells) - 1)]

@@ -37,6 +37,7 @@ def test_a_division_is_proposed_at_once_and_confirmed_within_three_frames():
     assert (first.status, first.frame, first.emitted_frame, first.revision) == ("provisional", 4, 4, 0)
     assert (last.status, last.revision, last.frame) == ("confirmed", 1, 4)
     assert 5 <= last.emitted_frame <= 7
+    assert last.reason == "persisted"
     assert last.confidence >= first.confidence > 0.5
     assert first.event_id == last.event_id == event_id("c:p0", 4, "division", first.parent_id)
     assert first.parent_yx_px == pytest.approx((90, 90), abs=0.5)
@@ -66,7 +67,7 @@ def test_what_one_cell_covers_again_is_retracted():
 def test_a_daughter_out_of_sight_makes_a_division_less_sure_and_not_undone(who):
     events, divider = run(movie(*UNSEEN[who]))
     assert [e.status for e in events] == ["provisional", "confirmed"]
-    assert events[1].emitted_frame == 7
+    assert (events[1].emitted_frame, events[1].reason) == (7, "out_of_sight")
     assert 0.5 < events[1].confidence < events[0].confidence
     assert list(divider.finish()) == []
 

@@ -1,11 +1,14 @@
 """A cell in which tracks met is shared out, and stays whole where one of them would only get a sliver."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from track_scene import Disc, shot
 
 from models.track.cuts import Cut, cut
 from models.track.links import Expected
+from stream.cells import Cells, Segmentation
 
 CELL, OTHER = Disc(60, 60, 10), Disc(120, 60, 8)
 
@@ -37,6 +40,21 @@ def test_a_cell_is_shared_out_or_stays_whole(name):
     areas_px = whole.cells.area_px.tolist()
     assert sum(areas_px) == sum(one.segmentation.cells.area_px)
     assert sum(int(piece.mask.sum()) for piece in made.shape) == (sum(areas_px[1:]) if pieces else 0)
+
+
+def test_a_neighbour_that_was_left_out_of_the_table_stays_out_of_the_pieces():
+    one = shot(0, [CELL, Disc(66, 66, 4), Disc(54, 54, 4)], labels=[1, 2, 3])
+    table = one.segmentation.cells
+    box = table.bbox_px[0]
+    inside = one.segmentation.labels[box[0] : box[2], box[1] : box[3]]
+    assert set(np.unique(inside)) == {0, 1, 2, 3}, "the neighbours reach into the box of the cell"
+    alone = Segmentation(one.segmentation.labels, Cells(**{f.name: getattr(table, f.name)[:1] for f in fields(Cells)}))
+    whole, made = cut(alone, one.moment, expected(((60, 55), (60, 65)), (120, 120)), [Cut(0, np.arange(2))])
+    assert len(made.shape) == 2
+    assert whole.cells.area_px.sum() == table.area_px[0]
+    for piece in made.shape:
+        y, x = np.nonzero(piece.mask)
+        assert (one.segmentation.labels[y + piece.y0, x + piece.x0] == 1).all()
 
 
 def test_of_two_cells_one_is_cut_and_the_other_stays():
