@@ -7,6 +7,7 @@ one); :mod:`models.train.pairs` reads folders with ``images`` and ``labels``.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,8 @@ class Movie:
     cohorts
         The cells of each frame.
     tracks
-        id → (first frame, last frame, parent).
+        id → (first frame, last frame, parent). Frames count the images that there are; what was there before the
+        first has frame -1, what is there after the last ``len(images)``.
     diameter_px
         Median diameter of all cells.
     unlabelled_border_px
@@ -97,8 +99,7 @@ def read_ctc(images: Path, border_px: int = BORDER_PX, claimed: float = 0.0) -> 
     if not files or not (truth / "man_track.txt").is_file():
         raise SourceError(f"{images}: no numbered TIFFs, or no {truth}/man_track.txt beside them")
     table = np.loadtxt(truth / "man_track.txt", dtype=int, ndmin=2)
-    first = min(files)
-    tracks = {int(a): (int(b) - first, int(e) - first, int(p)) for a, b, e, p in table}
+    tracks = _tracks(table, sorted(files))
     pictures, labels, cohorts, marked = [], [], [], []
     drawn = {number(path): path for path in sorted(masks.glob("*.tif"))}
     for frame, path in sorted(files.items()):
@@ -117,6 +118,21 @@ def read_ctc(images: Path, border_px: int = BORDER_PX, claimed: float = 0.0) -> 
     edge = round(width * (1 - SHARE))
     name = "/".join(images.parts[-2:])
     return Movie(name, pictures, labels, claims, cohorts, tracks, diameter_px, border_px, edge, _divisions(tracks))
+
+
+def _tracks(table: NDArray[np.int_], numbers: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Return the tracks by frames of the movie, from those by the ``numbers`` of its files.
+
+    Numbers may have holes: what begins in one begins at the next image, what ends in one ends at the image before.
+    """
+
+    def begins(number: int) -> int:
+        return bisect_left(numbers, number) if number >= numbers[0] else -1
+
+    def ends(number: int) -> int:
+        return bisect_right(numbers, number) - 1 if number <= numbers[-1] else len(numbers)
+
+    return {label: (begins(begin), ends(end), parent) for label, begin, end, parent in table.tolist()}
 
 
 def number(path: Path) -> int:

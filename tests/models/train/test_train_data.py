@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,38 @@ def test_frames_count_from_the_first_file(movie: Movie) -> None:
     assert movie.tracks == {1: (0, 3, 0), 2: (0, 1, 0), 3: (2, 3, 2), 4: (2, 3, 2)}
     assert list(movie.divisions) == [(2, 2)]
     assert movie.diameter_px == pytest.approx(DIAMETER_PX, abs=1)
+
+
+SEEN = {1: (0, 3, 0), 2: (0, 1, 0), 3: (2, 3, 2), 4: (2, 3, 2)}
+"""The tracks of the sequence by its images, however they are numbered."""
+FILES = {
+    "by twos": (lambda n: 2 * n, "1 20 26 0\n2 20 22 0\n3 24 26 2\n4 24 26 2\n", SEEN),
+    "the daughters' first image is missing": (
+        lambda n: n + (n > 11), "1 10 14 0\n2 10 11 0\n3 12 14 2\n4 12 14 2\n", SEEN
+    ),
+    "the mother's last image is missing": (
+        lambda n: n + (n > 11), "1 10 14 0\n2 10 12 0\n3 13 14 2\n4 13 14 2\n", SEEN
+    ),
+    "more is known than there are images": (
+        lambda n: n, "1 2 17 0\n2 2 11 7\n3 12 15 2\n4 12 13 2\n", SEEN | {1: (-1, 4, 0), 2: (-1, 1, 7), 3: (2, 4, 2)}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("renumber", "table", "tracks"), FILES.values(), ids=FILES.keys())
+def test_frames_count_the_images_that_there_are(
+    sequence: Path, renumber: Callable[[int], int], table: str, tracks: dict[int, tuple[int, int, int]]
+) -> None:
+    tra = sequence.with_name("01_GT") / "TRA"
+    for folder in (sequence, tra, sequence.with_name("01_ST") / "SEG"):
+        for path in sorted(folder.glob("*.tif"), reverse=True):
+            stem, number = path.stem[:-3], int(path.stem[-3:])
+            path.rename(folder / f"{stem}{renumber(number):03d}.tif")
+    (tra / "man_track.txt").write_text(table)
+    movie = read_ctc(sequence)
+    assert movie.tracks == tracks
+    assert list(movie.divisions) == [(2, 2)]
+    assert [cohort.label.tolist() for cohort in movie.cohorts] == [[1, 2], [1, 2], [1, 3, 4], [1, 3, 4]]
 
 
 def test_a_cell_with_only_a_marker_is_known_as_undrawn(movie: Movie) -> None:
