@@ -22,7 +22,8 @@ from stream.config import Configuration
 from stream.event import Event
 from stream.facts.analysis import AnalysisFacts
 from stream.frame import Frame, FrameRef, Gap, is_aside
-from stream.metrics import CELLS_ALIVE, END_TO_END_SECONDS, EVENTS, FRAMES_RECEIVED
+from stream.metrics import CELLS_ALIVE, END_TO_END_SECONDS, EVENTS, FRAMES_RECEIVED, STAGE_ERRORS
+from stream.stages import Moment
 from stream.wire.codec import encode_cells, encode_events, encode_fact, encode_labels, encode_tracks
 from stream.wire.control import ControlClient
 from stream.wire.messages import Disconnected, EndOfStream, Lost, Reconnected
@@ -74,10 +75,15 @@ class Analysis:
         self._last: dict[str, Frame] = {}
         self._choices: dict[str, str] = {}
         self._receiver = threading.Thread(target=self._receive, name="receive", daemon=True)
+        self._fault: Exception | None = None
         self._stop = threading.Event()
 
     def run(self, stop: threading.Event) -> None:
-        """Decide until the stream of frames ends or ``stop`` is set; then close the open events and say goodbye."""
+        """Decide until the stream of frames ends or ``stop`` is set; then close the open events and say goodbye.
+
+        Where frames can no longer be taken because of a fault, what was taken is decided and the fault is raised: open
+        events and kept states stay for the analysis that is started next.
+        """
         self._stop = stop
         self._receiver.start()
         while True:
@@ -92,9 +98,24 @@ class Analysis:
                     break
             self._say_alive()
             self._note_answers()
+        if self._fault is not None:
+            raise self._fault
         self._end_of_stream()
 
     def _receive(self) -> None:
+        """Take frames to the end of their stream, and let :meth:`run` end after them whatever happens."""
+        try:
+            self._take_all()
+            for moment in self._gather.flush():
+                self._submit(moment)
+        except Exception as error:  # the thread's edge: an analysis that has gone deaf must not go on as if it heard
+            log.exception("frames can no longer be taken")
+            STAGE_ERRORS.labels("receive", type(error).__name__).inc()
+            self._fault = error
+        finally:
+            self._pipeline.drain()
+
+    def _take_all(self) -> None:
         while not self._stop.is_set():
             item = self._frames.next(_POLL_S)
             match item:
@@ -110,9 +131,6 @@ class Analysis:
                 case EndOfStream():
                     log.info("end of stream: %s", item.reason)
                     break
-        for moment in self._gather.flush():
-            self._pipeline.submit(moment)
-        self._pipeline.drain()
 
     def _take(self, frame: Frame) -> None:
         FRAMES_RECEIVED.labels("analyse", frame.camera).inc()
@@ -122,9 +140,12 @@ class Analysis:
             self._received = frame.ref
             return
         for moment in self._gather.add(frame):
-            if not self._pipeline.submit(moment):
-                self._lost("analyse", "deadline", 1, moment.frame.ref)
+            self._submit(moment)
         self._received = frame.ref
+
+    def _submit(self, moment: Moment) -> None:
+        if not self._pipeline.submit(moment):
+            self._lost("analyse", "deadline", 1, moment.frame.ref)
 
     def _lost(self, stage: str, reason: str, count: int, ref: FrameRef | None = None) -> None:
         self._facts.loss(stage, reason, count, ref=ref)

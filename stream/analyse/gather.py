@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,8 +30,9 @@ class _Open:
 class Gather:
     """Collects frames per field until a moment is whole.
 
-    A time point that is still incomplete when the next one of its field begins is handed on with the channels it has,
-    or counted as lost, and told to ``on_lost``, when the segmented one is missing.
+    A time point that is still incomplete when the next one of its field begins is handed on with the channels it has.
+    It is counted as lost, and told to ``on_lost``, where the segmented channel is missing, or where its planes cannot
+    be projected because the ROI changed between them. A measured channel of another shape counts as missing.
     """
 
     def __init__(
@@ -95,29 +96,37 @@ class Gather:
 
     def _close(self, name: str) -> list[Moment]:
         part = self._open.pop(name)
-        frame = self._project(part, self.segment_channel or "")
-        if frame is None:
-            if self._last.get(name) != part.number:
-                FRAMES_LOST.labels("gather", "no_segment_channel").inc()
-                self._on_lost("no_segment_channel", next(iter(part.frames.values())).ref)
+        planes = self._taken(part, self.segment_channel or "")
+        if len(_shapes(planes)) != 1:
+            self._lose(name, part, "planes_differ" if planes else "no_segment_channel")
             return []
+        frame = self._project(planes)
         missed = max(0, frame.frame - self._last[name] - 1) if name in self._last else 0
         self._last[name] = frame.frame
-        channels: dict[str, NDArray[Any]] = {}
-        for channel in self._settings.measure_channels:
-            measured = self._project(part, channel)
-            if measured is not None:
-                channels[channel] = measured.pixels
         elapsed_s = (frame.stamps.t_pop_ns - (self._start_ns or 0)) / 1e9
-        return [Moment(frame, channels, missed=missed, elapsed_s=elapsed_s)]
+        return [Moment(frame, self._measured(part, frame.pixels.shape), missed=missed, elapsed_s=elapsed_s)]
 
-    def _project(self, part: _Open, channel: str) -> Frame | None:
-        """Return the channel's plane, or the projection of its planes with the first plane's description."""
-        frames = [part.frames[(channel, z)] for z in self._planes() if (channel, z) in part.frames]
-        if not frames:
-            return None
-        if len(frames) == 1 or isinstance(self._settings.z, int):
-            return frames[0]
-        stack = np.stack([frame.pixels for frame in frames])
+    def _lose(self, name: str, part: _Open, reason: str) -> None:
+        if self._last.get(name) == part.number:  # it was handed on before, and this came after it
+            return
+        FRAMES_LOST.labels("gather", reason).inc()
+        self._on_lost(reason, next(iter(part.frames.values())).ref)
+
+    def _measured(self, part: _Open, shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+        taken = {channel: self._taken(part, channel) for channel in self._settings.measure_channels}
+        return {name: self._project(planes).pixels for name, planes in taken.items() if _shapes(planes) == {shape}}
+
+    def _taken(self, part: _Open, channel: str) -> list[Frame]:
+        return [part.frames[(channel, z)] for z in self._planes() if (channel, z) in part.frames]
+
+    def _project(self, planes: Sequence[Frame]) -> Frame:
+        """Return the plane, or the projection of several of one shape with the first one's description."""
+        if len(planes) == 1:
+            return planes[0]
+        stack = np.stack([plane.pixels for plane in planes])
         flat = stack.max(axis=0) if self._settings.z == "max" else stack.mean(axis=0).astype(stack.dtype)
-        return replace(frames[0], pixels=flat)
+        return replace(planes[0], pixels=flat)
+
+
+def _shapes(planes: Sequence[Frame]) -> set[tuple[int, ...]]:
+    return {plane.pixels.shape for plane in planes}

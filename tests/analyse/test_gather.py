@@ -119,3 +119,14 @@ def test_the_channel_that_was_segmented_stays_the_one() -> None:
     assert gather.add(frame(0, "b")) == []
     assert [moment.frame.channel for moment in gather.add(frame(0, "a"))] == ["a"]
     assert gather.segment_channel == "a"
+
+
+def shaped(number: int, channel: str, side_px: int) -> Frame:
+    return replace(frame(number, channel), pixels=np.ones((side_px, 5), np.uint16), roi_px=(0, 0, 5, side_px))
+
+
+def test_a_measured_channel_of_another_shape_is_left_out() -> None:
+    gather = Gather(ChainSettings(segment_channel="a", measure_channels=("a", "b")))
+    gather.add(shaped(0, "a", 4))
+    (moment,) = gather.add(shaped(0, "b", 3))
+    assert list(moment.channels) == ["a"]

@@ -415,12 +415,21 @@ WHOLE_RUNS = (
      "frames, until somebody comes"),
 )  # fmt: skip
 """Played on supervised runs: tests/system/test_faults_system.py and tests/system/test_guard_system.py."""
+IN_THE_ANALYSIS = (
+    ("the ROI is changed between the planes of a time point", "goes on with the next time point",
+     "that time point (`planes_differ`)"),
+    ("frames can no longer be taken (a fault of the receiving thread)",
+     "decides what it has taken, then ends with the fault; it is started again and goes on as after a kill",
+     "frames until it is back"),
+)  # fmt: skip
+"""Played in one process: tests/analyse."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "decisions" / "faults.md"
 _HEAD = """# What a rig does when something is wrong
 
 Every row is a test: the first table is played on one rig (`tests/faults/test_rig_faults.py`), the second on supervised
-runs of several processes (`tests/system/test_faults_system.py`, `tests/system/test_guard_system.py`). What the rig
-answers is recorded in `rig.sqlite`. Write this page anew with `python -m tests.cases.rig_faults`.
+runs of several processes (`tests/system/test_faults_system.py`, `tests/system/test_guard_system.py`), the third on the
+analysis alone (`tests/analyse`). What the rig answers is recorded in `rig.sqlite`, what the analysis lost in
+`analysis.sqlite`. Write this page anew with `python -m tests.cases.rig_faults`.
 """
 
 
@@ -429,7 +438,10 @@ def as_markdown() -> str:
     columns = "| what goes wrong | what the rig did | its answer | what was lost |\n|---|---|---|---|"
     played = [_row(fault.name, fault.did, f"`{fault.state}`", fault.says, fault.lost) for fault in FAULTS]
     whole = [_row(*row) for row in WHOLE_RUNS]
-    return "\n".join([_HEAD, columns, *played, "\n## On whole runs\n", columns, *whole, ""])
+    inside = ["| what goes wrong | what the analysis did | what was lost |", "|---|---|---|"]
+    inside += [f"| {' | '.join(row)} |" for row in IN_THE_ANALYSIS]
+    tables = [columns, *played, "\n## On whole runs\n", columns, *whole, "\n## Inside the analysis\n", *inside]
+    return "\n".join([_HEAD, *tables, ""])
 
 
 def _row(name: str, did: str, state: str, says: str, lost: str) -> str:
