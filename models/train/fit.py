@@ -100,9 +100,9 @@ class Fit:
         saved = time.monotonic()
         last = saved
         for batch in batches.training(self._pool, settings, self._step):
-            figures = self._learn(batch)
+            figures, learned = self._learn(batch)
             self._step += 1
-            self._watch(figures["total"])
+            self._watch(learned)
             now = time.monotonic()
             self._spent_s, last = self._spent_s + now - last, now
             over = self._spent_s > settings.minutes * 60
@@ -120,12 +120,14 @@ class Fit:
         save_net(self._best, self._out / "best.pt")
         return Fitted(self._best, self._best_step, self._best_figures, self._step, self._spent_s / 60)
 
-    def _watch(self, loss: float) -> None:
-        """Raise StageError when the loss has not been a number for too long; until it is again, nothing is kept."""
-        self._lost = 0 if np.isfinite(loss) else self._lost + 1
+    def _watch(self, learned: bool) -> None:
+        """Raise StageError when nothing could be learned for too long; until it can be again, nothing is kept."""
+        self._lost = 0 if learned else self._lost + 1
         if self._lost >= MOST_LOST:
             since = self._step - self._lost + 1
-            raise StageError(f"{self._settings.name}: the loss is no number since step {since}; {_DIVERGED}")
+            raise StageError(
+                f"{self._settings.name}: the loss, or its gradient, is no number since step {since}; {_DIVERGED}"
+            )
 
     def _begin_from(self, path: Path) -> None:
         """Take up earlier weights; those of an ONNX file have no statistics, so the first crops give them some."""
@@ -140,7 +142,8 @@ class Fit:
         warm = min(1.0, (self._step + 1) / max(1.0, WARM_SHARE * self._settings.steps))
         return self._settings.learning_rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * min(done, 1.0))))
 
-    def _learn(self, batch: Batch) -> dict[str, float]:
+    def _learn(self, batch: Batch) -> tuple[dict[str, float], bool]:
+        """Take a step; return its figures, and whether loss and gradient were numbers: else nothing is learned."""
         rate = self._rate()
         for group in self._optimiser.param_groups:
             group["lr"] = rate
@@ -150,10 +153,21 @@ class Fit:
         loss = total(found, self._weights)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
-        self._optimiser.step()
-        self._follow()
-        return {"total": loss.item(), "rate": rate, **{head: value.item() for head, value in found.items()}}
+        norm = nn.utils.clip_grad_norm_(self._net.parameters(), 1.0)
+        total_loss, gradient, *values = torch.stack([loss, norm, *found.values()]).tolist()  # the device is waited for
+        learned = bool(np.isfinite([total_loss, gradient]).all())
+        if learned:
+            self._optimiser.step()
+            self._follow()
+        else:
+            self._forget()
+        return {"total": total_loss, "rate": rate, **dict(zip(found, values, strict=True))}, learned
+
+    @torch.no_grad()
+    def _forget(self) -> None:
+        """Give norms the averaged statistics: in their own, what is no number would stay for good."""
+        for mine, averaged in zip(self._net.buffers(), self._average.buffers(), strict=True):
+            mine.copy_(averaged)
 
     def _losses(self, said: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> dict[Head, torch.Tensor]:
         """Compare what was said of a batch with the truth, and as far as there are teachers with what they say."""

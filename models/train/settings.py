@@ -48,7 +48,8 @@ class TrainSettings(Settings):
     knee: float = Field(default=0.2, gt=0)
     steps: int = Field(default=1500, ge=1)
     minutes: float = Field(default=100.0, gt=0)
-    """The run is shortened, with its whole schedule, when its first steps say that it would take longer."""
+    """The run ends after so long, where its steps take longer. The learning rate falls by whichever is further on, the
+    clock or the steps, so a run that ends early has been through its whole schedule."""
     batch: int = Field(default=8, ge=1)
     side: int = Field(default=256, multiple_of=MULTIPLE)
     learning_rate: float = Field(default=3e-3, gt=0)

@@ -15,8 +15,9 @@ from models.nets.export import export  # noqa: E402
 from models.spec import HEADS, Head, NetSpec  # noqa: E402
 from models.train.batches import Pool  # noqa: E402
 from models.train.fit import CHECKPOINT, LOG, MOST_LOST, Fit  # noqa: E402
-from models.train.losses import lesson, losses, total  # noqa: E402
+from models.train.losses import Batch, lesson, losses, total  # noqa: E402
 from models.train.movie import Cohort, Movie  # noqa: E402
+from models.train.sample import Augmentation  # noqa: E402
 from models.train.settings import Source, TrainSettings  # noqa: E402
 from models.train.teachers import Teachers  # noqa: E402
 from models.train.weights import load_net  # noqa: E402
@@ -121,7 +122,9 @@ def test_a_run_that_diverges_is_stopped_and_keeps_nothing(tmp_path: Path) -> Non
     settings = _settings(steps=40, checkpoint_minutes=1e-9)
     seen: list[int] = []
     fit = Fit(settings, Pool([(1.0, [_movie_of_no_numbers()])], settings), tmp_path)
-    with pytest.raises(StageError, match="tiny: the loss is no number since step 1; the run diverged"):
+    with pytest.raises(
+        StageError, match="tiny: the loss, or its gradient, is no number since step 1; the run diverged"
+    ):
         fit.run(lambda step, steps, figures: seen.append(step))
     assert len(seen) == MOST_LOST - 1
     assert not list(tmp_path.glob("*.pt"))
@@ -134,6 +137,49 @@ def test_weights_that_were_never_validated_are_no_result(tmp_path: Path) -> None
     with pytest.raises(StageError, match="no loss on what is held out was a number"):
         fit.run()
     assert not (tmp_path / "best.pt").exists()
+
+
+class _Torn(Pool):
+    """Gives a second batch with a pixel that is no number."""
+
+    drawn = 0
+
+    def batch(self, rng: np.random.Generator, augment: Augmentation, validation: bool = False) -> Batch:
+        batch = super().batch(rng, augment, validation)
+        self.drawn += not validation
+        if not validation and self.drawn == 2:
+            batch["frames"][0, 1, 20, 20] = np.nan
+        return batch
+
+
+class _Steep(Fit):
+    """Has a loss in its second step that is a number, while the gradient is none."""
+
+    def _losses(self, said: tuple[torch.Tensor, torch.Tensor], batch: Batch) -> dict[Head, torch.Tensor]:
+        found = super()._losses(said, batch)
+        return found | ({"seed": found["seed"] + torch.sqrt(0 * found["seed"])} if self._step == 1 else {})
+
+
+@pytest.mark.parametrize(("pool", "fit", "finite"), [(_Torn, Fit, False), (Pool, _Steep, True)], ids=["loss", "slope"])
+def test_one_step_that_gives_no_number_is_left_out(
+    tmp_path: Path, pool: type[Pool], fit: type[Fit], finite: bool
+) -> None:
+    settings = _settings()
+    losses_seen: list[float] = []
+    kept: list[dict[str, torch.Tensor]] = []
+    run = fit(settings, pool([(1.0, [_movie()])], settings), tmp_path)
+
+    def report(step: int, steps: int, figures: dict[str, float]) -> None:
+        losses_seen.append(figures["total"])
+        kept.append({name: value.clone() for name, value in run._average.state_dict().items()})
+
+    fitted = run.run(report)
+    assert np.isfinite(losses_seen).tolist() == [True, finite, True, True, True, True]
+    for name, value in kept[1].items():
+        torch.testing.assert_close(value, kept[0][name], rtol=0, atol=0)
+    assert any((kept[2][name] != value).any() for name, value in kept[1].items())
+    for net in (run._net, run._average, fitted.net):
+        assert all(torch.isfinite(value).all() for value in net.state_dict().values())
 
 
 @pytest.mark.parametrize(("edge_px", "said"), [(0, "to learn from"), (160, "to hold out")])
