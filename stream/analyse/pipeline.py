@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from stream.analyse.chain import STAGES, Chain, Decision, Work, run_stage
+from stream.analyse.entrance import Entrance, after_gap
 from stream.clock import Clock, now_ns
 from stream.config import ChainSettings
 from stream.frame import Frame, FrameRef
@@ -46,8 +48,9 @@ class Pipeline:
     """Runs the chains of all fields, one thread per stage.
 
     Results come out of :meth:`next` in the order in which moments went in. A stage that raises loses that one moment:
-    it is counted and passed on as :class:`Failed`, and the stages after it are not run on it. ``keeps`` says after
-    which moments the decision holds the chain's state.
+    it is counted and passed on as :class:`Failed`, and the stages after it are not run on it. Whatever is lost on the
+    way is missed by the next moment of its field, in every stage that did not see it. ``keeps`` says after which
+    moments the decision holds the chain's state.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Pipeline:
         self._make = make_chain or (lambda name: Chain(settings))
         self._chains: dict[str, Chain] = {}
         self._clock, self._keeps = clock, keeps
-        self._queues: list[queue.Queue[_Item | None]] = [queue.Queue(settings.queue) for _ in range(len(STAGES) + 1)]
+        self._entrance = Entrance(settings.queue, drops=settings.overload == "drop_oldest")
+        self._queues: list[queue.Queue[_Item | None]] = [queue.Queue(settings.queue) for _ in STAGES]
+        self._owed: list[Counter[str]] = [Counter() for _ in STAGES]
         self._count_lock = threading.Lock()
         self._in_flight = 0
         self._threads = [
@@ -84,23 +89,17 @@ class Pipeline:
     def submit(self, moment: Moment) -> bool:
         """Put a moment before the first stage; False when it was dropped by the deadline. May wait, by policy."""
         if self._late(moment.frame):
+            self._entrance.leave_out(moment)
             FRAMES_LOST.labels("analyse", "deadline").inc()
             return False
         name = moment.frame.field
         if name not in self._chains:
             self._chains[name] = self._make(name)
         self._count(1)
-        item = _Item(Work(moment, self._keeps(moment)), self._chains[name])
-        first = self._queues[0]
-        if self._settings.overload == "wait":
-            first.put(item)
-            return True
-        while True:
-            try:
-                first.put_nowait(item)
-                return True
-            except queue.Full:
-                self._drop_oldest(first)
+        if self._entrance.put(moment) is not None:
+            self._count(-1)
+            FRAMES_LOST.labels("analyse", "overload").inc()
+        return True
 
     def next(self, timeout_s: float) -> Output | None:
         """Return the next result, or None when none came in time."""
@@ -115,7 +114,7 @@ class Pipeline:
 
     def drain(self) -> None:
         """Say that nothing more comes; :meth:`next` ends with :class:`Drained` once all is out."""
-        self._queues[0].put(None)
+        self._entrance.close()
 
     def _count(self, step: int) -> None:
         with self._count_lock:
@@ -125,32 +124,29 @@ class Pipeline:
         deadline_ms = self._settings.deadline_ms
         return deadline_ms is not None and (self._clock() - frame.stamps.t_pop_ns) / 1e6 > deadline_ms
 
-    def _drop_oldest(self, first: queue.Queue[_Item | None]) -> None:
-        try:
-            first.get_nowait()
-        except queue.Empty:
-            return
-        self._count(-1)
-        FRAMES_LOST.labels("analyse", "overload").inc()
-
     def _run(self, place: int, name: str) -> None:
-        inbox, outbox = self._queues[place], self._queues[place + 1]
+        waiting = self._queues[place - 1].qsize if place else self._entrance.__len__
         depth, seconds = QUEUE_DEPTH.labels(name), STAGE_SECONDS.labels(name)
-        while True:
-            item = inbox.get()
-            if item is None:
-                outbox.put(None)
-                return
-            depth.set(inbox.qsize())
+        while (item := self._take(place)) is not None:
+            depth.set(waiting())
             if item.failed is None:
                 self._step(item, place, name)
-                if item.failed is None:
-                    _, begin, end = item.work.moment.frame.stamps.stages[-1]
-                    seconds.observe((end - begin) / 1e9)
-            outbox.put(item)
+            if item.failed is None:
+                _, begin, end = item.work.moment.frame.stamps.stages[-1]
+                seconds.observe((end - begin) / 1e9)
+            self._queues[place].put(item)
+        self._queues[place].put(None)
+
+    def _take(self, place: int) -> _Item | None:
+        if place:
+            return self._queues[place - 1].get()
+        moment = self._entrance.take()
+        return None if moment is None else _Item(Work(moment, self._keeps(moment)), self._chains[moment.frame.field])
 
     def _step(self, item: _Item, place: int, name: str) -> None:
         _, stage = item.chain.stages()[place]
+        owed, field = self._owed[place], item.work.moment.frame.field
+        item.work.moment = after_gap(item.work.moment, owed.pop(field, 0))
         try:
             run_stage(name, stage, item.work)
         except Exception as error:  # a stage is a thread's edge: user code, any fault; the run must go on
@@ -158,6 +154,7 @@ class Pipeline:
             log.exception("%s failed on %s", name, ref)
             STAGE_ERRORS.labels(name, type(error).__name__).inc()
             FRAMES_LOST.labels(name, "stage_error").inc()
+            owed[field] = 1 + item.work.moment.missed
             item.failed = Failed(ref, name, f"{type(error).__name__}: {error}")
             return
         if item.work.keep:
