@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.train.batches import Pool
 from models.train.fit import LOG, Fit, Fitted
+from models.train.memory import keep_memory
 from models.train.movie import Movie, read_ctc
 from models.train.pairs import read_pairs
 from models.train.plot import plot
@@ -54,6 +55,7 @@ def train(settings: TrainSettings, base: Path, out: Path, simulate: Simulate, si
     StageError
         The run diverged: nothing is exported.
     """
+    keep_memory()
     console = Console(stderr=True)
     place = simulated or out.parent / "simulated"
     groups: list[tuple[float, Sequence[Movie]]] = []
