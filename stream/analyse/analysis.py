@@ -144,8 +144,9 @@ class Analysis:
         self._received = frame.ref
 
     def _submit(self, moment: Moment) -> None:
-        if not self._pipeline.submit(moment):
-            self._lost("analyse", "deadline", 1, moment.frame.ref)
+        dropped = self._pipeline.submit(moment)
+        if dropped is not None:
+            self._lost("analyse", dropped.reason, 1, dropped.ref)
 
     def _lost(self, stage: str, reason: str, count: int, ref: FrameRef | None = None) -> None:
         self._facts.loss(stage, reason, count, ref=ref)

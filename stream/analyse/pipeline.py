@@ -30,6 +30,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A moment that no stage saw, and why."""
+
+    ref: FrameRef
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """Everything that was submitted has come out."""
 
@@ -86,20 +94,27 @@ class Pipeline:
         """Moments that went in and have not come out of :meth:`next`."""
         return self._in_flight
 
-    def submit(self, moment: Moment) -> bool:
-        """Put a moment before the first stage; False when it was dropped by the deadline. May wait, by policy."""
+    def submit(self, moment: Moment) -> Dropped | None:
+        """Put a moment before the first stage. May wait, by policy.
+
+        Returns
+        -------
+        Dropped or None
+            What was lost by it, and counted: the moment itself (``deadline``), or an older one that had to make room
+            (``overload``).
+        """
         if self._late(moment.frame):
             self._entrance.leave_out(moment)
-            FRAMES_LOST.labels("analyse", "deadline").inc()
-            return False
+            return _dropped(moment, "deadline")
         name = moment.frame.field
         if name not in self._chains:
             self._chains[name] = self._make(name)
         self._count(1)
-        if self._entrance.put(moment) is not None:
-            self._count(-1)
-            FRAMES_LOST.labels("analyse", "overload").inc()
-        return True
+        older = self._entrance.put(moment)
+        if older is None:
+            return None
+        self._count(-1)
+        return _dropped(older, "overload")
 
     def next(self, timeout_s: float) -> Output | None:
         """Return the next result, or None when none came in time."""
@@ -166,3 +181,8 @@ class Pipeline:
         except Exception as error:  # the same edge: the frame is decided all the same
             log.error("%s cannot save its state: %s: %s", name, type(error).__name__, error)
             STAGE_ERRORS.labels(name, type(error).__name__).inc()
+
+
+def _dropped(moment: Moment, reason: str) -> Dropped:
+    FRAMES_LOST.labels("analyse", reason).inc()
+    return Dropped(moment.frame.ref, reason)

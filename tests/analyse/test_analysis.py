@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream.analyse.chain import Work
+from stream.clock import now_ns
 from stream.config import ChainSettings
 from stream.errors import StageError
-from stream.frame import Index
+from stream.frame import Frame, Index
+from stream.metrics import FRAMES_LOST
 from tests.cases.hand_analysis import Blind, Hand, frame
 
 
@@ -37,3 +41,36 @@ def test_a_fault_of_the_receiving_thread_ends_the_run_and_leaves_it_to_be_taken_
         hand.run()
     assert hand.decided() == [(0, 0), (1, 0)]
     assert "frames can no longer be taken" in caplog.text
+
+
+def test_frames_that_are_dropped_for_room_are_told_by_name(tmp_path: Path) -> None:
+    """The chain holds frame 0 until all have come; of the others the newest waits."""
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(work: Work) -> None:
+        begun.set()
+        assert go.wait(10)
+
+    def last() -> Frame:
+        go.set()
+        return frame(5, field="c:p0/aside")
+
+    def second() -> Frame:
+        assert begun.wait(10)
+        return frame(1)
+
+    settings = ChainSettings(queue=1, overload="drop_oldest")
+    before = FRAMES_LOST.labels("analyse", "overload")._value.get()
+    hand = Hand(tmp_path, settings, Blind(denoise=hold), [frame(0), second, frame(2), frame(3), frame(4), last])
+    hand.run()
+    assert hand.decided() == [(0, 0), (4, 3)]
+    assert hand.losses() == [("analyse", "overload", 1, number) for number in (1, 2, 3)]
+    assert hand.told("loss") == [("analyse", "overload", 1)] * 3
+    assert FRAMES_LOST.labels("analyse", "overload")._value.get() == before + 3
+
+
+def test_a_time_point_that_is_too_late_at_the_end_of_the_stream_is_told(tmp_path: Path) -> None:
+    settings = ChainSettings(segment_channel="a", measure_channels=("a", "b"), deadline_ms=1000.0)
+    hand = Hand(tmp_path, settings, Blind(), [frame(0, channel="a", t_pop_ns=now_ns() - 10**10)])
+    hand.run()
+    assert hand.losses() == [("analyse", "deadline", 1, 0)]

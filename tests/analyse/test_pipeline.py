@@ -127,9 +127,10 @@ def test_moments_beyond_the_deadline_are_dropped_and_counted() -> None:
     pipeline, gather = Pipeline(settings, clock=clock), Gather(settings)
     before = FRAMES_LOST.labels("analyse", "deadline")._value.get()
     clock.advance_ms(500)
-    taken = [pipeline.submit(moment) for frame in frames() for moment in gather.add(frame)]
+    told = [pipeline.submit(moment) for frame in frames() for moment in gather.add(frame)]
     pipeline.drain()
-    assert taken == [False] * 8 + [True] * 4  # frames are 100 ms apart; the last two time points are young enough
+    # frames are 100 ms apart; the last two time points are young enough
+    assert [dropped and dropped.reason for dropped in told] == ["deadline"] * 8 + [None] * 4
     assert FRAMES_LOST.labels("analyse", "deadline")._value.get() == before + 8
     while not isinstance(pipeline.next(30), Drained):
         pass

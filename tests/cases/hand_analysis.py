@@ -21,7 +21,8 @@ from stream.facts.analysis import FILE, AnalysisFacts
 from stream.frame import Frame, FrameRef, Index, Stamps
 from stream.lineage import Tracks
 from stream.stages import Moment, Tracked
-from stream.wire.messages import EndOfStream, Message
+from stream.wire.messages import EndOfStream, Fact, Message
+from stream.wire.read import decode
 
 Stage = Callable[[Work], None]
 END = EndOfStream("s", "finished")
@@ -102,6 +103,12 @@ class Hand:
     def decided(self) -> list[tuple[int, int]]:
         """Return frame and missed of the decisions in the facts."""
         return self._ask("SELECT frame, missed FROM frames ORDER BY rowid")
+
+    def told(self, fact: str) -> list[tuple[str, str, int]]:
+        """Return stage, reason and count of what the page was told of a kind."""
+        facts = [decode(message.parts()) for message in self.sent if message.kind == "fact"]
+        said = [one.data for one in facts if isinstance(one, Fact) and one.data["fact"] == fact]
+        return [(data["stage"], data["reason"], data["count"]) for data in said]
 
     def _ask(self, question: str) -> list[Any]:
         with closing(sqlite3.connect(self._run_dir / FILE)) as facts:

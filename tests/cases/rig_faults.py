@@ -422,7 +422,8 @@ IN_THE_ANALYSIS = (
      "decides what it has taken, then ends with the fault; it is started again and goes on as after a kill",
      "frames until it is back"),
     ("frames come faster than they are decided, or later than `deadline_ms`, or a stage fails on one",
-     "leaves whole frames out; the next frame of the field says how many are missing", "those frames, counted by cause"),
+     "leaves whole frames out; the next frame of the field says how many are missing",
+     "those frames, by cause and each by name"),
 )  # fmt: skip
 """Played in one process: tests/analyse."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "decisions" / "faults.md"
