@@ -142,6 +142,7 @@ class MicroManagerDriver(Generic[Options]):
             "name": self._camera,
             "commands": tuple(kind for kind in ACTION_KINDS if kind not in refused),
             "refused": refused,
+            "decimate": rig.options.decimate,
             "interval": {
                 "mda": "kept by the driver",
                 "stream": f"kept by {paced}" if paced else "the camera's own: no interval_property is named",

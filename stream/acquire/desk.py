@@ -23,7 +23,6 @@ from stream.clock import Clock, now_ns
 from stream.command import (
     Ack,
     AckState,
-    Acquire,
     Command,
     Decision,
     Resume,
@@ -248,9 +247,8 @@ class Desk:
         command, dose = pending.command, self._guard.dose
         begun_ns = self._clock()
         self._stopped = self._stopped or isinstance(command.action, Stop)
-        dose.asked(command)
         try:
-            self._hold(command)
+            dose.asked(command, self._guard.field_of(command), self._guard.outline(command))
             if is_urgent(command):
                 self._darken()
             readback = self._driver.apply(command)
@@ -262,14 +260,6 @@ class Desk:
             self._not_done(pending, AckState.FAILED, error)
         else:
             self._done(pending, readback, begun_ns)
-
-    def _hold(self, command: Command) -> None:
-        """Keep back the light that a sequence will cost."""
-        field = self._guard.field_of(command)
-        if isinstance(command.action, Acquire) and field is not None:
-            sequence = self._guard.outline(command)
-            if sequence is not None:
-                self._guard.dose.hold(command, field, sequence)
 
     def _not_done(self, pending: Pending, state: AckState, error: CytoloopError) -> None:
         if isinstance(pending.command.action, Stop):

@@ -15,16 +15,17 @@ from stream.acquire.desk import Desk
 from stream.acquire.dose import DoseLedger
 from stream.acquire.guard import OURS, Guard
 from stream.acquire.lost import UNDO, Lost
+from stream.acquire.meter import LightMeter
 from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
 from stream.acquire.teller import Teller
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
-from stream.command import Ack, Action, Cause, Command, Decision, Pause, Resume, SetLight, Stimulate, Stop, Target
-from stream.config import Configuration
+from stream.command import Ack, Action, Cause, Command, Decision, Target
+from stream.config import Configuration, PlanSettings
 from stream.errors import DriverError
 from stream.facts.rig import RigFacts
-from stream.frame import Ended, Frame, Gap, plan_field
+from stream.frame import Ended, Frame, Gap
 from stream.metrics import DISCONTINUITIES, FRAMES_LOST, FRAMES_RECEIVED, MESSAGES_REFUSED, QUEUE_DEPTH
 from stream.stages import Driver, Readback
 from stream.wire.codec import encode_fact, encode_frame, encode_gap
@@ -54,8 +55,9 @@ class Rig:
         self._recent = Recent()
         self._base = BasePlan(config.plan)
         self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
-        self._dose = DoseLedger(config.dose, facts.dose(), config.plan.light_power)
+        self._dose = DoseLedger(config.dose, facts.dose(), config.plan.light_power, keep=facts.light)
         self._spending = Spending(config, self._dose, self._order, self._tell)
+        self._meter = LightMeter(self._dose, self._spending)
         self._guard = Guard(config.limits, self._recent, Whereabouts(), self._dose, config.plan)
         slowest_s = (config.plan.interval_ms + config.plan.exposure_ms) / 1e3
         self._beginning = Beginning(driver)
@@ -76,7 +78,6 @@ class Rig:
         self._stop = threading.Event()
         self._senders: dict[str, list[Request]] = {}
         self._teller = Teller(control, publisher)
-        self._popped_ns: dict[str, int] = {}
         self._offsets: dict[str, int] = facts.next_frames()
         self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
         self._status_ns = 0
@@ -111,11 +112,16 @@ class Rig:
         DriverError
             A field has had its light in an earlier start of this run, and the rig cannot start in the dark.
         """
-        plan, light = self._config.plan, self._driver.describe().get("light") or {}
+        plan, said = self._config.plan, self._driver.describe()
+        light = said.get("light") or {}
         longest_ms = self._config.limits.max_burst_ms
         plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})
-        stays_open = _stays_open(self._config, light)
-        spent = self._dose.begin(stays_open=stays_open, exposure_ms=plan.exposure_ms, now_ns=now_ns())
+        spent = self._dose.begin(
+            stays_open=_stays_open(self._config, light),
+            exposure_ms=_longest_ms(plan),
+            now_ns=now_ns(),
+            per_frame=said.get("decimate", 1) if plan.mode == "stream" else 1,
+        )
         if spent:
             if self._config.dose.at_budget == "stop" or not light.get("power"):
                 raise DriverError(
@@ -165,7 +171,8 @@ class Rig:
             frame = replace(frame, frame=frame.frame + offset)
         self._recent.took(frame)
         self._base.took(frame)
-        self._count_light(frame)
+        lit = self._meter.took(frame)
+        self._facts.frame(frame, lit.power, lit.between_ms)
         stamps = replace(frame.stamps, t_publish_ns=now_ns())
         self._publisher.send(encode_frame(replace(frame, stamps=stamps)))
         FRAMES_RECEIVED.labels("acquire", frame.camera).inc()
@@ -177,28 +184,11 @@ class Rig:
             "channel": frame.channel,
         }
 
-    def _count_light(self, frame: Frame) -> None:
-        lit = self._dose.took(frame)
-        self._facts.frame(frame, lit.power, lit.between_ms)
-        before_ns = self._popped_ns.get(frame.field, frame.stamps.t_pop_ns)
-        self._popped_ns[frame.field] = frame.stamps.t_pop_ns
-        if lit.reached is not None:
-            measured_ms = (frame.stamps.t_pop_ns - before_ns) / 1e6
-            self._spending.reached(plan_field(frame.field), lit.reached, frame.exposure_ms, measured_ms)
-
-    def _burn(self, *, closing: bool = False) -> None:
-        """Count a shutter that stays open though no frame comes."""
-        burnt = self._dose.burns(now_ns(), closing=closing)
-        if burnt is None:
-            return
-        self._facts.light(burnt.field, burnt.cost_ms)
-        if burnt.reached is not None:
-            self._spending.reached(burnt.field, burnt.reached, burnt.exposure_ms, self._config.plan.interval_ms)
-
     def _gap(self, gap: Gap) -> None:
         DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
         if gap.missing:
             FRAMES_LOST.labels("driver", gap.reason).inc(gap.missing)
+        self._meter.missed(gap)
         self._facts.gap(gap)
         self._publisher.send(encode_gap(gap, run=self._config.run.name))
         log.warning("gap: %s %s (%d frames)", gap.reason, gap.detail, gap.missing)
@@ -255,14 +245,7 @@ class Rig:
 
     def _applied(self, command: Command, readback: Readback) -> None:
         """See what the hardware answered, before any frame shows it."""
-        action = command.action
-        if isinstance(action, Stimulate) and (field := self._guard.field_of(command)):
-            self._facts.light(field, self._dose.stimulated(field, action.duration_ms))
-        dark = isinstance(action, Pause | Stop) or (isinstance(action, SetLight) and action.on is False)
-        if dark:
-            self._burn(closing=True)
-        elif isinstance(action, Resume | SetLight) and self._dose.on:
-            self._dose.opened(now_ns())
+        self._meter.applied(command, readback, now_ns())
         self._lost.settled(command, True, now_ns())
 
     def _note_applied(self, command: Command, ack: Ack) -> None:
@@ -301,7 +284,7 @@ class Rig:
 
     def _tell_status(self) -> None:
         self._status_ns = now_ns()
-        self._burn()
+        self._meter.burn(now_ns())
         status = self._status_now()
         QUEUE_DEPTH.labels("driver").set(status["backlog"])
         self._spending.export()
@@ -326,6 +309,12 @@ def _honest(command: Command, name: str) -> Command:
         cause = command.cause.model_copy(update={"origin": f"{name}, as '{origin}'"})
         return command.model_copy(update={"cause": cause})
     return command
+
+
+def _longest_ms(plan: PlanSettings) -> float:
+    """Return the longest exposure that the plan asks for."""
+    channels = plan.protocol.channels if plan.protocol is not None else ()
+    return max([plan.exposure_ms, *(float(channel.exposure or 0.0) for channel in channels)])
 
 
 def _stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:

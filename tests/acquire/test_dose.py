@@ -118,6 +118,26 @@ def test_an_open_shutter_lights_between_frames_too() -> None:
     assert spent_s(dose) == pytest.approx(0.255)
 
 
+def test_an_open_shutter_counts_lost_frames_by_time_alone() -> None:
+    dose = ledger(stays_open=True)
+    dose.opened(0)
+    dose.took(frame(0, popped_ms=100))
+    assert dose.missed(FIELD, 50).cost_ms == 0.0
+    dose.took(frame(1, popped_ms=200))
+    assert spent_s(dose) == pytest.approx(0.100)
+    dose.missed("c:p1", 1)
+    assert dose.told()["fields"]["c:p1"]["full_power_s"] == 0.0, "nobody knows how it would have been exposed"
+
+
+def test_lost_frames_of_a_sequence_cost_what_was_promised_to_it() -> None:
+    dose = ledger(power=1.0, budget_full_power_s=1.0)
+    dose.took(frame(exposure_ms=10))
+    first = stack(6, 100)
+    dose.asked(command(first, "first"), FIELD, outline(first.sequence, (0, 0, 0), 10.0, 100))
+    assert dose.missed(f"{FIELD}/first", 6).cost_ms == pytest.approx(600)
+    assert refuses(dose, stack(1, 50)) is None, "nothing is promised any more"
+
+
 def test_levels_are_reached_once_and_light_for_closing_is_kept_back() -> None:
     dose = ledger(power=1.0, warn_full_power_s=0.02, throttle_full_power_s=0.05, budget_full_power_s=0.1)
     reached = [dose.took(frame(n)).reached for n in range(10)]
@@ -180,13 +200,13 @@ def test_what_is_promised_to_a_sequence_is_not_promised_again() -> None:
     dose = ledger(power=1.0, budget_full_power_s=1.0)
     dose.took(frame(exposure_ms=10))
     first = stack(6, 100)
-    dose.hold(command(first, "first"), FIELD, outline(first.sequence, (0, 0, 0), 10.0, 100))
+    dose.asked(command(first, "first"), FIELD, outline(first.sequence, (0, 0, 0), 10.0, 100))
     assert "of the budget" in str(refuses(dose, stack(4, 100)))
     for n in range(6):  # its frames pay for it
         dose.took(frame(n, exposure_ms=100, field=f"{FIELD}/first"))
     assert refuses(dose, stack(1, 50)) is None
     second = command(stack(1, 50), "second")
-    dose.hold(second, FIELD, outline(stack(1, 50).sequence, (0, 0, 0), 10.0, 100))
+    dose.asked(second, FIELD, outline(stack(1, 50).sequence, (0, 0, 0), 10.0, 100))
     dose.ended("second", False, 0)
     assert refuses(dose, stack(1, 50)) is None
 
@@ -195,7 +215,7 @@ def test_the_light_closes_early_enough_for_a_burst_that_the_hardware_has_begun()
     dose = ledger(power=1.0, budget_full_power_s=1.0)
     dose.took(frame(exposure_ms=10))
     burst = stack(10, 50)
-    dose.hold(command(burst, "burst"), FIELD, outline(burst.sequence, (0, 0, 0), 10.0, 100))
+    dose.asked(command(burst, "burst"), FIELD, outline(burst.sequence, (0, 0, 0), 10.0, 100))
     assert dose.took(frame(exposure_ms=300)).reached is None, "a burst that waits can still be taken in the dark"
     assert dose.took(frame(exposure_ms=50, field=f"{FIELD}/burst")).reached is None
     assert dose.took(frame(exposure_ms=200)).reached is Level.SPENT, "nine frames of 50 ms are still to come"

@@ -16,6 +16,7 @@ from stream.acquire.baseplan import BasePlan
 from stream.acquire.desk import Desk
 from stream.acquire.dose import DoseLedger
 from stream.acquire.guard import Guard
+from stream.acquire.meter import LightMeter
 from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
 from stream.acquire.whereabouts import Whereabouts
@@ -23,7 +24,7 @@ from stream.clock import FakeClock, wall_ns
 from stream.config import CameraSettings, Configuration, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
-from stream.frame import Ended, Frame, Gap, Stamps, field_name, plan_field
+from stream.frame import Ended, Frame, Gap, Stamps, field_name
 from stream.stages import Readback
 
 CAMERA = "cam"
@@ -215,9 +216,12 @@ class Table:
         self.driver.start(self.config.plan)
         self.recent, self.where = Recent(), Whereabouts()
         self.facts = RigFacts(folder)
-        self.dose = DoseLedger(self.config.dose, self.facts.dose(), self.driver.power, stays_open=stays_open)
+        self.dose = DoseLedger(
+            self.config.dose, self.facts.dose(), self.driver.power, stays_open=stays_open, keep=self.facts.light
+        )
         self.guard = Guard(self.config.limits, self.recent, self.where, self.dose, self.config.plan)
         self.spending = Spending(self.config, self.dose, self._order, self._tell)
+        self.meter = LightMeter(self.dose, self.spending)
         self.answers: list[c.Ack] = []
         self.told: list[tuple[str, Mapping[str, Any]]] = []
         self.sent: list[str] = []
@@ -257,18 +261,14 @@ class Table:
     def see(self, frame: Frame) -> None:
         """Do with a frame what the rig does."""
         self.recent.took(frame)
-        lit = self.dose.took(frame)
+        lit = self.meter.took(frame)
         self.facts.frame(frame, lit.power, lit.between_ms)
-        if lit.reached is not None:
-            self.spending.reached(plan_field(frame.field), lit.reached, frame.exposure_ms, 100.0)
         self.desk.took(frame)
 
     def wait(self, ms: float) -> None:
         """Let time pass, as the rig's own clockwork sees it."""
         self.clock.advance_ms(ms)
-        burnt = self.dose.burns(self.clock())
-        if burnt and burnt.reached is not None:
-            self.spending.reached(burnt.field, burnt.reached, burnt.exposure_ms, 100.0)
+        self.meter.burn(self.clock())
         self.desk.expire_waits()
         self.desk.settle()
 
@@ -296,13 +296,7 @@ class Table:
             self._changed.notify_all()
 
     def _applied(self, command: c.Command, readback: Readback) -> None:
-        action = command.action
-        if isinstance(action, c.Stimulate) and (name := self.guard.field_of(command)):
-            self.dose.stimulated(name, action.duration_ms)
-        if isinstance(action, c.Pause | c.Stop) or (isinstance(action, c.SetLight) and action.on is False):
-            self.dose.burns(self.clock(), closing=True)
-        elif isinstance(action, c.Resume | c.SetLight) and self.dose.on:
-            self.dose.opened(self.clock())
+        self.meter.applied(command, readback, self.clock())
 
     def _order(self, action: c.Action, command_id: str, reason: str, target: c.Target | None = None) -> None:
         cause = c.Cause(event_id=reason, origin="rig")
