@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from useq import MDASequence, Position
+from useq import MDASequence, Position, RandomPoints, WellPlatePlan
 
 from stream.errors import ConfigError
 
@@ -84,10 +84,27 @@ def infeasible(sequence: MDASequence) -> Iterator[str]:
             yield f"{where}.sequence' may have channels, z_plan, grid_plan and autofocus_plan only"
         if (position.x is None) != (position.y is None):
             yield f"{where}' must name both x and y, or neither"
+    yield from by_chance(sequence)
     if (cycle := cycle_of(sequence)) > _LONGEST_CYCLE:
         yield f"'channels' acquire_every repeat only after {cycle} time points; at most {_LONGEST_CYCLE}"
     if sequence.time_plan is not None:
         yield from _bad_times(sequence)
+
+
+def by_chance(sequence: MDASequence) -> Iterator[str]:
+    """Yield what would lie elsewhere each time that it is laid out: what is taken must be what was checked."""
+    points = getattr(sequence.stage_positions, "well_points_plan", None)
+    for name, plan in {"grid_plan": sequence.grid_plan, "well_points_plan": points}.items():
+        if isinstance(plan, RandomPoints) and plan.random_seed is None:
+            yield f"'{name}' has random points; give it a random_seed, so that they lie where they were checked"
+    for part in inner_of(sequence):
+        yield from by_chance(part)
+
+
+def inner_of(sequence: MDASequence) -> tuple[MDASequence, ...]:
+    """Return the sequences that positions have of their own; those of a well plate have none."""
+    stops = sequence.stage_positions
+    return () if isinstance(stops, WellPlatePlan) else tuple(s.sequence for s in stops if s.sequence is not None)
 
 
 def positions_of(sequence: MDASequence) -> tuple[Position, ...]:

@@ -7,7 +7,6 @@ from math import prod
 from typing import Any
 
 from useq import MDASequence
-from useq import Position as Stop
 
 from drivers.micromanager.course import Position, Shot, asides
 from drivers.micromanager.programme import Programme, parts_of
@@ -17,6 +16,7 @@ from drivers.micromanager.sequencing import sequenced
 from drivers.micromanager.shot import Flight
 from stream.command import Acquire, Command
 from stream.errors import Refused
+from stream.layout import laid_out
 from stream.protocol import infeasible, positions_of
 
 MOST_EVENTS = 10_000
@@ -36,9 +36,13 @@ class Asides:
         """Put an Acquire's sequence beside the plan and say what will come of it. Raises Refused."""
         action = command.action
         assert isinstance(action, Acquire)
-        self._check(action.sequence)
-        position, sequence = self._placed(command, action)
-        shots = asides(sequence, command.command_id, position, self._rig.camera.geometry().size_um)
+        for problem in infeasible(action.sequence):
+            raise Refused(f"sequence: {problem}")
+        self.require_devices(action.sequence)
+        position, place_um = self._base(command, action)
+        sequence = laid_out(action.sequence, place_um, self._rig.camera.geometry().size_um)
+        _require_few(sequence)
+        shots = asides(sequence, command.command_id, position)
         frames = sum(self._programme.ask(shot).takes_image for shot in shots)
         if not frames:
             raise Refused("the sequence takes no image")
@@ -89,33 +93,24 @@ class Asides:
             if part.grid_plan is not None and not rig.stage.xy_label:
                 raise Refused("grid_plan: this rig has no XY stage")
 
-    def _check(self, sequence: MDASequence) -> None:
-        for problem in infeasible(sequence):
-            raise Refused(f"sequence: {problem}")
-        self.require_devices(sequence)
-        events = prod(max(size, 1) for size in sequence.sizes.values())
-        if events > MOST_EVENTS:
-            raise Refused(f"the sequence has {events} events; at most {MOST_EVENTS} beside the plan")
+    def _base(self, command: Command, action: Acquire) -> tuple[int, Position]:
+        """Return which position of the plan a sequence belongs to, and the place of what it leaves open.
 
-    def _placed(self, command: Command, action: Acquire) -> tuple[int, MDASequence]:
-        """Return which position of the plan the sequence belongs to, and the sequence at its place."""
-        programme, target, sequence = self._programme, command.target, action.sequence
-        if positions_of(sequence):
-            if action.at_um is not None or target.position is not None:
-                raise Refused("the sequence has stage_positions of its own; leave out at_um and the target's position")
-            first = positions_of(sequence)[0]
-            return programme.nearest((first.x or 0.0, first.y or 0.0)), sequence
-        if action.at_um is None:
+        The guard has judged it there: :meth:`stream.acquire.whereabouts.Whereabouts.base` says the same.
+        """
+        programme, target, stops = self._programme, command.target, positions_of(action.sequence)
+        if stops and (action.at_um is not None or target.position is not None):
+            raise Refused("the sequence has stage_positions of its own; leave out at_um and the target's position")
+        if stops:
+            position = programme.nearest((stops[0].x or 0.0, stops[0].y or 0.0))
+        elif action.at_um is None or target.position is not None:
             position = programme.number(target)
-            place_um = programme.place(position) or self._rig.stage.read_um()
         else:
-            position = programme.nearest(action.at_um) if target.position is None else programme.number(target)
-            x_um, y_um = self._rig.camera.geometry().stage_for(action.at_um)
-            place_um = (x_um, y_um, (programme.place(position) or self._rig.stage.read_um())[2])
-        return position, sequence.replace(stage_positions=(self._stop(place_um),))
-
-    def _stop(self, place_um: Position) -> Stop:
-        return Stop(x=place_um[0], y=place_um[1], z=place_um[2])
+            position = programme.nearest(action.at_um)
+        place_um = programme.place(position) or self._rig.stage.read_um()
+        if action.at_um is None:
+            return position, place_um
+        return position, (*self._rig.camera.geometry().stage_for(action.at_um), place_um[2])
 
     def _burst_ms(self, part: Part[Shot], count: int) -> float:
         """Return for how long a part keeps the core: the shots that go together, with the camera's own start."""
@@ -123,3 +118,9 @@ class Asides:
 
     def _in_one_go(self, shots: tuple[Shot, ...]) -> int:
         return sequenced(self._rig, [self._programme.ask(shot) for shot in shots])[1]
+
+
+def _require_few(sequence: MDASequence) -> None:
+    events = prod(max(size, 1) for size in sequence.sizes.values())
+    if events > MOST_EVENTS:
+        raise Refused(f"the sequence has {events} events; at most {MOST_EVENTS} beside the plan")

@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
-from useq import AcquireImage, Channel, MDAEvent, MDASequence, _iter_sequence
+from useq import AcquireImage, Channel, MDAEvent, MDASequence
 from useq import Position as Stop
 
 from drivers.micromanager.plan_clock import Pace
@@ -20,6 +19,7 @@ from drivers.micromanager.schedule import Order, Part
 from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Index
+from stream.layout import Size, laid_out, walk
 from stream.protocol import cycle_of, positions_of, times_ms
 
 Position = tuple[float, float, float]
@@ -77,8 +77,8 @@ class Course:
         Width and height of the image, from which grids are laid out.
     """
 
-    def __init__(self, plan: PlanSettings, stage_um: Position, fov_um: tuple[float, float]) -> None:
-        self.sequence = _filled(plan.protocol or _sequence_of(plan), stage_um, fov_um)
+    def __init__(self, plan: PlanSettings, stage_um: Position, fov_um: Size) -> None:
+        self.sequence = _placed(plan.protocol or _sequence_of(plan), stage_um, fov_um)
         self.pace = _pace(plan)
         self._cycle = cycle_of(self.sequence)
         self._visits = _visits(self.sequence, self._cycle)
@@ -147,10 +147,9 @@ class Course:
         return Spot(place, place, stop.name or "", fixed)
 
 
-def asides(sequence: MDASequence, aside: str, position: int, fov_um: tuple[float, float]) -> list[Shot]:
-    """Return the shots of a sequence that a command asks for beside the plan; their frames count from 0."""
-    laid_out = _with_fov(sequence, fov_um)
-    return [Shot(_index(event, position, event.index.get("t", 0)), event, aside) for event in _events(laid_out)]
+def asides(sequence: MDASequence, aside: str, position: int) -> list[Shot]:
+    """Return the shots of a laid-out sequence that a command asks for beside the plan; their frames count from 0."""
+    return [Shot(_index(event, position, event.index.get("t", 0)), event, aside) for event in walk(sequence)]
 
 
 def _sequence_of(plan: PlanSettings) -> MDASequence:
@@ -168,45 +167,11 @@ def _pace(plan: PlanSettings) -> Pace:
     return Pace(round(plan.interval_ms * 1e6), plan.frames)
 
 
-def _filled(sequence: MDASequence, stage_um: Position, fov_um: tuple[float, float]) -> MDASequence:
-    """Give every position all coordinates where anything is placed relative to it, and grids the size of an image."""
-    sequence = _with_fov(sequence, fov_um)
-    stops: Sequence[Any] = positions_of(sequence)
-    if not stops and sequence.z_plan is None and sequence.grid_plan is None:
+def _placed(sequence: MDASequence, stage_um: Position, fov_um: Size) -> MDASequence:
+    """Give every position its place, unless nothing is placed: then the stage stays where it is."""
+    if not positions_of(sequence) and sequence.z_plan is None and sequence.grid_plan is None:
         return sequence.replace(stage_positions=())
-    grid = sequence.grid_plan
-    anywhere = grid is not None and not grid.is_relative
-    filled = []
-    for stop in stops or (Stop(),):
-        own_grid = stop.sequence is not None and stop.sequence.grid_plan is not None
-        tiled = anywhere and not own_grid
-        place: dict[str, Any] = {
-            "x": None if tiled else _or(stop.x, stage_um[0]),
-            "y": None if tiled else _or(stop.y, stage_um[1]),
-            "z": _or(stop.z, stage_um[2]),
-            "sequence": _with_fov(stop.sequence, fov_um) if stop.sequence is not None else None,
-        }
-        filled.append(stop.replace(**place))
-    return sequence.replace(stage_positions=tuple(filled))
-
-
-def _with_fov(sequence: MDASequence, fov_um: tuple[float, float]) -> MDASequence:
-    if sequence.grid_plan is None:
-        return sequence
-    grid = sequence.grid_plan.model_copy(update={"fov_width": fov_um[0], "fov_height": fov_um[1]})
-    return sequence.replace(grid_plan=grid)
-
-
-def _events(sequence: MDASequence) -> list[MDAEvent]:
-    """Let useq lay out a sequence; it keeps every one that it ever saw, for which a night is too long."""
-    events = list(sequence.iter_events())
-    for keeps in (_iter_sequence._iter_axis, _iter_sequence._sizes, _iter_sequence._used_axes):
-        keeps.cache_clear()
-    return events
-
-
-def _or(value: float | None, other: float) -> float:
-    return other if value is None else value
+    return laid_out(sequence, stage_um, fov_um)
 
 
 def _visits(sequence: MDASequence, cycle: int) -> dict[int, Visits]:
@@ -214,7 +179,7 @@ def _visits(sequence: MDASequence, cycle: int) -> dict[int, Visits]:
     rounds = sequence.replace(time_plan={"interval": 0, "loops": cycle + 1})
     early = [axis for axis in _before_position(sequence) if axis != "t"]
     found: dict[int, list[list[tuple[Order, Shot]]]] = defaultdict(lambda: [[] for _ in range(cycle + 1)])
-    for event in _events(rounds):
+    for event in walk(rounds):
         p, t = event.index.get("p", 0), event.index.get("t", 0)
         order = (*(event.index.get(axis, 0) for axis in early), p)
         found[p][t].append((order, Shot(_index(event, p, t), event)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stream.errors import Refused
 from stream.frame import IDENTITY_UM, Affine
+from stream.layout import image_um
 
 Roi = tuple[int, int, int, int]
 
@@ -27,10 +28,8 @@ class Geometry:
 
     @property
     def size_um(self) -> tuple[float, float]:
-        """Width and height of the image under the stage, where it lies straight or turned by a right angle."""
-        _, _, width, height = self.roi_px
-        (a, b), (c, d) = self.affine_um
-        return abs(a) * width + abs(b) * height, abs(c) * width + abs(d) * height
+        """Width and height of the image under the stage."""
+        return image_um(*self.roi_px[2:], self.affine_um)
 
     def check(self, roi_px: Roi) -> None:
         """Raise Refused for an ROI that is not on the sensor: adapters accept them, then crash the process."""

@@ -28,6 +28,8 @@ from stream.command import (
 from stream.config import DoseSettings, LimitSettings, PlanSettings
 from stream.errors import Refused
 from stream.frame import field_name, plan_field
+from stream.layout import has_grid
+from stream.protocol import positions_of
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
 OURS = ("operator", "rig")
@@ -116,14 +118,13 @@ class Guard:
         action = command.action
         if not isinstance(action, Acquire):
             return None
-        base, newest = self.where.origin(command.target.position), self.where.newest
-        if base is None or newest is None:
+        if action.at_um is not None and positions_of(action.sequence):
+            raise Refused("the sequence names positions of its own; leave at_um or them out")
+        base = self.where.base(command)
+        if base is None or self.where.newest is None:
             raise Refused("no frame shows yet where the stage is, so nobody knows where the sequence would lead")
-        if action.at_um is not None:
-            if action.sequence.stage_positions:
-                raise Refused("the sequence names positions of its own; leave at_um or them out")
-            base = (*self.where.stage_for(action.at_um), base[2])
-        return outline(action.sequence, base, self.where.exposure_ms, self.limits.max_frames)
+        fov = self.where.fov_um() if has_grid(action.sequence) else None
+        return outline(action.sequence, base, self.where.exposure_ms, self.limits.max_frames, fov)
 
     def _for_another(self, command: Command) -> Verdict | None:
         newest, camera = self.where.newest, command.target.camera

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
-from itertools import islice
-from math import prod
 
-from useq import AcquireImage, GridFromPolygon, HardwareAutofocus, MDAEvent, MDASequence
+from useq import AcquireImage, GridFromPolygon, HardwareAutofocus, MDAEvent, MDASequence, WellPlatePlan
 
-from stream.acquire.whereabouts import Position
 from stream.errors import Refused
+from stream.layout import Position, Size, has_grid, laid_out, sized, walk
+from stream.protocol import by_chance
 
 _SKIPPED = 50
 """Of so many events one must be taken: channels may leave out time points and planes."""
+_NO_TILES_UM = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
     """A sequence in numbers.
 
-    ``stops_um`` are all places that it may visit, in order; ``light_ms`` is the time for which the sample is lit,
+    ``stops_um`` are all places that it visits, in order; ``light_ms`` is the time for which the sample is lit,
     ``duration_ms`` the least time that it takes.
     """
 
@@ -32,66 +32,82 @@ class Outline:
     duration_ms: float
 
 
-def outline(sequence: MDASequence, base_um: Position, exposure_ms: float, most_frames: int) -> Outline:
+def outline(
+    sequence: MDASequence, base_um: Position, exposure_ms: float, most_frames: int, fov_um: Size | None = None
+) -> Outline:
     """Walk through a sequence.
 
     Parameters
     ----------
     base_um
-        Where the stage stands for it: relative positions start there.
+        Where it is in the axes that it leaves open: relative positions start there.
     exposure_ms
         What an event without an exposure gets.
+    fov_um
+        Width and height of an image under the stage, which tiles are laid out by; None where there are none.
 
     Raises
     ------
     Refused
         It takes no frame or more than ``most_frames``, or sets what a sequence of feedback may not set.
     """
-    frames, stops, exposures, ends_ms, held_open = 0, list[Position](), list[float](), 0.0, False
-    for event in _events(sequence, most_frames):
+    if fov_um is None and has_grid(sequence):
+        raise Refused("the sequence has tiles, and nobody knows yet how large an image is")
+    events = _laid_out(sequence, base_um, fov_um or _NO_TILES_UM, most_frames)
+    stops, exposures, ends_ms, held_open = list[Position](), list[float](), 0.0, False
+    for event in events:
         _check(event)
-        stops += [stop for stop in _places(sequence, event, base_um) if not stops or stops[-1] != stop]
+        stop = _place(event)
+        stops += [stop] if stop not in stops[-1:] else []
         if not isinstance(event.action, AcquireImage):
             continue
-        frames += 1
         exposures.append(exposure_ms if event.exposure is None else event.exposure)
         ends_ms = max(ends_ms, 1e3 * (event.min_start_time or 0.0) + exposures[-1])
         held_open = held_open or event.keep_shutter_open
-    if not frames:
+    if not exposures:
         raise Refused("the sequence takes no frame")
     duration_ms = max(ends_ms, sum(exposures))
     light_ms = duration_ms if held_open else sum(exposures)
-    return Outline(frames, tuple(stops), min(exposures), max(exposures), light_ms, duration_ms)
+    return Outline(len(exposures), tuple(stops), min(exposures), max(exposures), light_ms, duration_ms)
 
 
-def _events(sequence: MDASequence, most_frames: int) -> Iterator[MDAEvent]:
+def _laid_out(sequence: MDASequence, base_um: Position, fov_um: Size, most_frames: int) -> list[MDAEvent]:
+    """Return the events of a sequence, as the driver lays them out too. Raises Refused."""
     most = 2 * most_frames  # with an autofocus before each frame
     try:
         # useq lays out every axis before it gives the first event: a billion time points would take the desk's life.
-        if _size(sequence) > _SKIPPED * most:
+        if _size(sequence, fov_um) > _SKIPPED * most:
             raise Refused(f"the sequence takes more than max_frames = {most_frames}")
-        events = list(islice(iter(sequence), most + 1))
-    except (ValueError, TypeError, NotImplementedError) as error:
+        for problem in by_chance(sequence):
+            raise Refused(f"the sequence: {problem}")
+        events = walk(laid_out(sequence, base_um, fov_um), most + 1)
+    except (ArithmeticError, ValueError, TypeError, NotImplementedError) as error:
         raise Refused(f"the sequence cannot be walked through: {error}") from error
     if sum(isinstance(event.action, AcquireImage) for event in events) > most_frames or len(events) > most:
         raise Refused(f"the sequence takes more than max_frames = {most_frames}")
-    return iter(events)
+    return events
 
 
-def _size(sequence: MDASequence) -> int:
+def _size(sequence: MDASequence, fov_um: Size) -> int:
     """Return how many events a sequence may have at most, without laying it out."""
-    times, stack, grid = sequence.time_plan, sequence.z_plan, sequence.grid_plan
-    if isinstance(grid, GridFromPolygon):
+    if isinstance(sequence.grid_plan, GridFromPolygon):
         raise Refused("the sequence fills a polygon, whose tiles nobody can count before; name rows and columns")
-    places = sum(1 if place.sequence is None else _size(place.sequence) for place in sequence.stage_positions)
+    times, stack, grid = sequence.time_plan, sequence.z_plan, sized(sequence, fov_um).grid_plan
     sizes = (
         len(sequence.channels),
         0 if times is None else times.num_timepoints() + 1,
         0 if stack is None else stack.num_positions(),
         0 if grid is None else grid.num_positions(),
-        places,
+        _places(sequence, fov_um),
     )
-    return prod(max(size, 1) for size in sizes)
+    return math.prod(max(size, 1) for size in sizes)
+
+
+def _places(sequence: MDASequence, fov_um: Size) -> int:
+    stops = sequence.stage_positions
+    if isinstance(stops, WellPlatePlan):
+        return len(stops)
+    return sum(1 if stop.sequence is None else _size(stop.sequence, fov_um) for stop in stops)
 
 
 def _check(event: MDAEvent) -> None:
@@ -105,17 +121,8 @@ def _check(event: MDAEvent) -> None:
         raise Refused(f"the sequence asks for the action '{event.action.type}'; it may take images and find the focus")
 
 
-def _places(sequence: MDASequence, event: MDAEvent, base_um: Position) -> Iterator[Position]:
-    """Return where an event may lead; both places where it can be read as absolute and as relative to ``base_um``."""
-    given = (event.x_pos, event.y_pos, event.z_pos)
-    absolute = tuple(base if value is None else value for value, base in zip(given, base_um, strict=True))
-    relative = tuple(base + (value or 0.0) for value, base in zip(given, base_um, strict=True))
-    grid, stack = sequence.grid_plan, sequence.z_plan
-    loose = any(None in (place.x, place.y, place.z) for place in sequence.stage_positions)
-    if sequence.stage_positions:
-        yield (absolute[0], absolute[1], absolute[2])
-        if loose:
-            yield (relative[0], relative[1], relative[2])
-        return
-    x, y = (relative if grid is not None and grid.is_relative else absolute)[:2]
-    yield (x, y, (relative if stack is not None and stack.is_relative else absolute)[2])
+def _place(event: MDAEvent) -> Position:
+    """Return where an event leads. Raises Refused where it does not say."""
+    if event.x_pos is None or event.y_pos is None or event.z_pos is None:
+        raise Refused("the sequence leaves open where it leads; name positions with x, y and z")
+    return (event.x_pos, event.y_pos, event.z_pos)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from itertools import combinations
 
-from stream.acquire.whereabouts import Goal, Position, Whereabouts
+from stream.acquire.whereabouts import Goal, Whereabouts
 from stream.command import AddPosition, Command
 from stream.config import Box, LimitSettings, PlanSettings
+from stream.layout import Position
 
 XY = tuple[float, float]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 
@@ -10,9 +11,10 @@ import numpy as np
 from stream.command import Acquire, Action, AddPosition, Command, MoveStage, Recentre, SetBinning, SetPixelType, SetRoi
 from stream.errors import Refused
 from stream.frame import Frame, is_aside
+from stream.layout import Position, Size, image_um
+from stream.protocol import positions_of
 from stream.stages import Readback
 
-Position = tuple[float, float, float]
 Goal = tuple[float | None, float | None, float | None]
 """Where an axis shall go in µm; None: it stays."""
 
@@ -99,6 +101,14 @@ class Whereabouts:
             float(target_um[1] - middle[1] + frame.stage_um[1]),
         )
 
+    def fov_um(self) -> Size:
+        """Return width and height of the image under the stage. Raises Refused where no frame has shown them yet."""
+        with self._lock:
+            frame, reshaped = self._newest, self._reshaped
+        if frame is None or reshaped:
+            raise Refused("no frame shows yet how large the image is under the stage; ask again after the next one")
+        return image_um(*frame.roi_px[2:], frame.affine_um)
+
     def goal(self, action: Action) -> Goal | None:
         """Return where the stage goes for an action; None: it does not move. Raises Refused."""
         match action:
@@ -111,6 +121,25 @@ class Whereabouts:
             case Acquire(at_um=(x, y)):
                 return (*self.stage_for((x, y)), None)
         return None
+
+    def base(self, command: Command) -> Position | None:
+        """Return the place of what an ``acquire`` leaves open, as the driver sees it; None before the first frame.
+
+        That is the target's position, or the nearest one; with ``at_um``, its focus. Raises Refused.
+        """
+        action, position = command.action, command.target.position
+        assert isinstance(action, Acquire)
+        stops, origin = positions_of(action.sequence), self.origin(position)
+        if stops:
+            return self._nearest((stops[0].x or 0.0, stops[0].y or 0.0)) or origin
+        if action.at_um is None or origin is None:
+            return origin
+        nearest = None if position is not None else self._nearest(action.at_um)
+        return (*self.stage_for(action.at_um), (nearest or origin)[2])
+
+    def _nearest(self, at_um: tuple[float, float]) -> Position | None:
+        """Return the place of the plan that is nearest to a point."""
+        return min(self.places().values(), key=lambda place: math.dist(place[:2], at_um), default=None)
 
     def origin(self, position: int | None) -> Position | None:
         """Return where the axes that a command leaves alone stand: at the plan's position, or where the stage is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stream.acquire.recent import Recent
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import (
+    Acquire,
     Action,
     AddPosition,
     Cause,
@@ -194,3 +196,25 @@ def test_positions_are_counted() -> None:
     assert "max_positions is 2" in verdict.reason
     guard.applied(command(DropPosition()))
     assert guard.check(more, 0) is None
+
+
+AFFINE_UM = ((0.65, 0.0), (0.0, 0.65))
+GRIDS = {
+    "beyond the box": ({"rows": 3, "columns": 3}, {"x_um": (-50, 50), "y_um": (-50, 50)}, "x -332.8 µm is outside"),
+    "too many frames": ({"width": 3000, "height": 3000, "fov_width": 3000, "fov_height": 3000}, {"max_frames": 5},
+                        "max_frames = 5"),
+    "too much light": ({"rows": 3, "columns": 3}, {"max_acquire_light_ms": 50}, "light at full power of 90 ms"),
+    "nothing": ({"rows": 3, "columns": 3, "fov_width": 900, "fov_height": 900}, {"x_um": (-333, 333)}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("grid", "limits", "says"), GRIDS.values(), ids=GRIDS)
+def test_a_grid_is_judged_with_the_image_that_it_will_be_taken_with(
+    grid: dict[str, Any], limits: dict[str, Any], says: str | None
+) -> None:
+    recent, where = Recent(), Whereabouts()
+    wide = replace(frame(0, 0), pixels=np.zeros((512, 512), np.uint8), roi_px=(0, 0, 512, 512), sensor_px=(512, 512),
+                   affine_um=AFFINE_UM, exposure_ms=10.0)  # fmt: skip
+    where.took(wide)
+    verdict = Guard(LimitSettings(**limits), recent, where).check(command(Acquire(sequence={"grid_plan": grid})), 0)
+    assert says in verdict.reason if verdict is not None else says is None

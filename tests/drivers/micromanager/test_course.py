@@ -116,7 +116,7 @@ def test_sequences_beside_the_plan_count_their_own_time_points() -> None:
     sequence = MDASequence.model_validate(
         {"stage_positions": [(1, 2, 3)], "time_plan": {"interval": 0.5, "loops": 2}, "z_plan": {"range": 2, "step": 1}}
     )
-    shots = asides(sequence, "look", 4, FOV)
+    shots = asides(sequence, "look", 4)
     assert [(s.index.t, s.index.p, s.index.z, s.aside) for s in shots] == [
         (t, 4, z, "look") for t in range(2) for z in range(3)
     ]

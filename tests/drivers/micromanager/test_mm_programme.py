@@ -11,7 +11,10 @@ from pymmcore_plus import CMMCorePlus
 from drivers.micromanager.load import load_core
 from drivers.micromanager.options import MicroManagerOptions
 from stream import command as c
-from stream.config import PlanSettings
+from stream.acquire.guard import Guard
+from stream.acquire.recent import Recent
+from stream.acquire.whereabouts import Whereabouts
+from stream.config import LimitSettings, PlanSettings
 from stream.errors import ConfigError, Refused
 from stream.frame import Frame, Gap
 
@@ -335,3 +338,37 @@ def test_a_stream_says_which_mode_can(bench: Any) -> None:
             bench.apply(action)
     with pytest.raises(Refused, match=r"a stream stays at one position; use .plan. mode = 'mda'"):
         bench.apply(c.SetInterval(interval_ms=5), position=1)
+
+
+BESIDE = {
+    "tiles at a place": (
+        {"grid_plan": {"rows": 1, "columns": 2}, "z_plan": {"relative": [0, 2]}}, {"at_um": (10.0, -5.0)},
+    ),
+    "a width in tiles of another size": ({"grid_plan": {"width": 400, "height": 100, "fov_width": 9}}, {}),
+    "positions without a focus": ({"stage_positions": [{"x": 50, "y": -20}], "z_plan": {"relative": [0, 2]}}, {}),
+    "a position's own tiles": (
+        {"stage_positions": [{"x": 5, "y": 6, "sequence": {"grid_plan": {"rows": 2, "columns": 1}}}]}, {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("sequence", "more"), BESIDE.values(), ids=BESIDE)
+def test_the_stage_goes_where_the_guard_was_told(bench: Any, sequence: dict[str, Any], more: dict[str, Any]) -> None:
+    """Guard and driver lay a sequence out alike: every frame lies where it was judged, in order."""
+    start(bench, stage_positions=TWO, time_plan={"interval": 0.05, "loops": 1000})
+    where = Whereabouts()
+    for frame in bench.frames(2):
+        where.took(frame)
+    target = {} if "stage_positions" in sequence else {"position": 1}
+    action = acquire(sequence, **more)
+    judged = Guard(LimitSettings(), Recent(), where).outline(
+        c.Command(command_id="x", action=action, issued_wall_ns=0, target=c.Target(**target))
+    )
+    assert judged is not None
+    name, _ = bench.apply(action, **target)
+
+    def taken() -> list[tuple[float, float, float]]:
+        return [frame.stage_um for frame in frames_of(bench) if frame.metadata.get("command") == name]
+
+    bench.until(lambda item: len(taken()) == judged.frames)
+    np.testing.assert_allclose(taken(), judged.stops_um, atol=0.05)
