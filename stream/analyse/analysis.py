@@ -15,6 +15,7 @@ from stream.analyse.denoised import Take
 from stream.analyse.gather import Gather
 from stream.analyse.kept import Keeper, Kept
 from stream.analyse.pipeline import Drained, Failed, Pipeline
+from stream.analyse.progress import Progress
 from stream.analyse.restart import TakenUp
 from stream.analyse.results import ResultFiles
 from stream.clock import HOST, now_ns
@@ -70,8 +71,7 @@ class Analysis:
             self._contexts.load(field, kept.family)
             self._gather.take_up(kept)
             self._open[field] = dict.fromkeys(kept.open)
-        self._received: FrameRef | None = None
-        self._decided: FrameRef | None = None
+        self._progress = Progress()
         self._last: dict[str, Frame] = {}
         self._choices: dict[str, str] = {}
         self._receiver = threading.Thread(target=self._receive, name="receive", daemon=True)
@@ -93,7 +93,7 @@ class Analysis:
                     self._decide(output)
                 case Failed():
                     self._lost(output.stage, "stage_error", 1, output.ref)
-                    self._decided = output.ref
+                    self._progress.failed(output.ref)
                 case Drained():
                     break
             self._say_alive()
@@ -137,11 +137,11 @@ class Analysis:
         if is_aside(
             frame.field
         ):  # a command asked for it beside the plan: another place or plane than the chains follow
-            self._received = frame.ref
+            self._progress.received(frame.ref)
             return
         for moment in self._gather.add(frame):
             self._submit(moment)
-        self._received = frame.ref
+        self._progress.received(frame.ref)
 
     def _submit(self, moment: Moment) -> None:
         dropped = self._pipeline.submit(moment)
@@ -162,7 +162,7 @@ class Analysis:
             self._record(event)
         self._commander.act_on([*events, *self._tick(decision)], frame)
         decided_ns = now_ns()
-        self._decided = frame.ref
+        self._progress.decided(frame.ref)
         self._last[frame.field] = frame
         same_host = frame.stamps.host == HOST
         if same_host:
@@ -238,8 +238,7 @@ class Analysis:
         return mine
 
     def _say_alive(self) -> None:
-        received, in_flight = self._received, self._pipeline.in_flight
-        self._control.alive(received if in_flight == 0 else self._decided, in_flight)
+        self._control.alive(*self._progress.settled(lambda: self._pipeline.in_flight))
 
     def _note_answers(self) -> None:
         while (ack := self._control.next_ack(0)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections import Counter
@@ -11,13 +10,12 @@ from dataclasses import dataclass
 
 from stream.analyse.chain import STAGES, Chain, Decision, Work, run_stage
 from stream.analyse.entrance import Entrance, after_gap
+from stream.analyse.faults import Faults
 from stream.clock import Clock, now_ns
 from stream.config import ChainSettings
 from stream.frame import Frame, FrameRef
-from stream.metrics import FRAMES_LOST, QUEUE_DEPTH, STAGE_ERRORS, STAGE_SECONDS
+from stream.metrics import FRAMES_LOST, QUEUE_DEPTH, STAGE_SECONDS
 from stream.stages import Moment
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class Pipeline:
         self._entrance = Entrance(settings.queue, drops=settings.overload == "drop_oldest")
         self._queues: list[queue.Queue[_Item | None]] = [queue.Queue(settings.queue) for _ in STAGES]
         self._owed: list[Counter[str]] = [Counter() for _ in STAGES]
+        self._faults = Faults()
         self._count_lock = threading.Lock()
         self._in_flight = 0
         self._threads = [
@@ -166,8 +165,7 @@ class Pipeline:
             run_stage(name, stage, item.work)
         except Exception as error:  # a stage is a thread's edge: user code, any fault; the run must go on
             ref = item.work.moment.frame.ref
-            log.exception("%s failed on %s", name, ref)
-            STAGE_ERRORS.labels(name, type(error).__name__).inc()
+            self._faults.tell(name, f"failed on {ref}", error)
             FRAMES_LOST.labels(name, "stage_error").inc()
             owed[field] = 1 + item.work.moment.missed
             item.failed = Failed(ref, name, f"{type(error).__name__}: {error}")
@@ -179,8 +177,7 @@ class Pipeline:
         try:
             item.chain.keep(place, item.work)
         except Exception as error:  # the same edge: the frame is decided all the same
-            log.error("%s cannot save its state: %s: %s", name, type(error).__name__, error)
-            STAGE_ERRORS.labels(name, type(error).__name__).inc()
+            self._faults.tell(name, "cannot save its state", error)
 
 
 def _dropped(moment: Moment, reason: str) -> Dropped:

@@ -13,7 +13,7 @@ from stream.clock import now_ns
 from stream.config import ChainSettings
 from stream.errors import StageError
 from stream.frame import Frame, Index
-from stream.metrics import FRAMES_LOST
+from stream.metrics import FRAMES_LOST, STAGE_ERRORS
 from tests.cases.hand_analysis import Blind, Hand, frame
 
 
@@ -74,3 +74,30 @@ def test_a_time_point_that_is_too_late_at_the_end_of_the_stream_is_told(tmp_path
     hand = Hand(tmp_path, settings, Blind(), [frame(0, channel="a", t_pop_ns=now_ns() - 10**10)])
     hand.run()
     assert hand.losses() == [("analyse", "deadline", 1, 0)]
+
+
+def fails(work: Work) -> None:
+    raise StageError(f"frame {work.moment.frame.frame} is not a picture")
+
+
+def test_an_analysis_that_decides_nothing_does_not_seem_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every frame fails: the rig hears of none that was decided, and the log tells it once."""
+    before = STAGE_ERRORS.labels("segment", "StageError")._value.get()
+    hand = Hand(tmp_path, ChainSettings(), Blind(segment=fails), [frame(number) for number in range(20)])
+    hand.run()
+    assert hand.losses() == [("segment", "stage_error", 1, number) for number in range(20)]
+    assert {ref for ref, _ in hand.alive} == {None}
+    assert caplog.text.count("Traceback") == 1
+    assert "segment failed on FrameRef(" in caplog.text
+    assert STAGE_ERRORS.labels("segment", "StageError")._value.get() == before + 20
+
+
+def test_a_single_frame_that_fails_is_covered_by_the_next(tmp_path: Path) -> None:
+    def trips(work: Work) -> None:
+        if work.moment.frame.frame == 2:
+            fails(work)
+
+    hand = Hand(tmp_path, ChainSettings(), Blind(segment=trips), [frame(number) for number in range(4)])
+    hand.run()
+    assert hand.decided() == [(0, 0), (1, 0), (3, 1)]
+    assert hand.alive[-1] == (frame(3).ref, 0)

@@ -424,6 +424,9 @@ IN_THE_ANALYSIS = (
     ("frames come faster than they are decided, or later than `deadline_ms`, or a stage fails on one",
      "leaves whole frames out; the next frame of the field says how many are missing",
      "those frames, by cause and each by name"),
+    ("a stage fails on every frame",
+     "tells the rig of no frame as decided, so that its dead-man trips; logs each kind of fault once and counts the "
+     "rest. A single frame that fails between good ones trips nothing", "those frames"),
 )  # fmt: skip
 """Played in one process: tests/analyse."""
 DOCUMENT = Path(__file__).parents[2] / "docs" / "decisions" / "faults.md"
