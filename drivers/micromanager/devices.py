@@ -1,14 +1,13 @@
-"""Stage, light and channels through the core: every setting is read back and compared; called by its owner alone."""
+"""Stage and channels through the core: every setting is read back and compared; called by its owner alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pymmcore_plus import CMMCorePlus
 
 from drivers.micromanager.calls import DEVICE_ERRORS, device_calls
-from drivers.micromanager.options import MicroManagerOptions, property_name
+from drivers.micromanager.options import MicroManagerOptions
 from stream.errors import DriverError, Refused
 
 Position = tuple[float, float, float]
@@ -82,69 +81,6 @@ class Stage:
                 continue
 
 
-class Light:
-    """The current shutter and the configured power.
-
-    A configuration with auto-shutter lights the sample only while frames are taken; that stays so: *on* means that
-    frames are lit, *off* that they are not.
-    """
-
-    def __init__(self, core: CMMCorePlus, options: MicroManagerOptions) -> None:
-        self._core = core
-        self._full = options.light_full
-        self._power = property_name(options.light_property) if options.light_property else None
-        self._auto = bool(core.getAutoShutter())
-
-    def switch(self, on: bool, streaming: bool) -> bool:
-        """Light the frames or not; returns what was read back."""
-        label = str(self._core.getShutterDevice())
-        if not label:
-            raise Refused("this rig has no shutter")
-        with device_calls(f"shutter '{label}'"):
-            self._core.setAutoShutter(on and self._auto)
-            held_open = on and (streaming or not self._auto)
-            self._core.setShutterOpen(held_open)
-            self._core.waitForDevice(label)
-            actual = bool(self._core.getShutterOpen())
-        if actual != held_open:
-            raise DriverError(f"shutter '{label}': {_open(held_open)} was asked and it answers {_open(actual)}")
-        return actual or (on and self._auto)
-
-    def set_power(self, power: float) -> float:
-        """Set the power as a fraction of full power and return the fraction read back."""
-        if self._power is None:
-            raise Refused("the light has no power setting; name one in [camera.options] light_property")
-        device, name = self._power
-        with device_calls(f"{self._power} = {power * self._full:g}"):
-            self._core.setProperty(device, name, power * self._full)
-            self._core.waitForDevice(device)
-            actual = float(self._core.getProperty(device, name)) / self._full
-        if abs(actual - power) > 0.01:
-            raise DriverError(f"{self._power}: power {power} was asked and it answers {actual}")
-        return actual
-
-    @property
-    def present(self) -> bool:
-        """Whether anything of the light can be set."""
-        return bool(self._power or self._core.getShutterDevice())
-
-    def close(self) -> None:
-        """Leave the sample dark, as well as the rig knows how to."""
-        try:
-            if self._core.getShutterDevice():
-                self._core.setShutterOpen(False)
-            elif self._power:
-                self._core.setProperty(*self._power, 0)
-        except DEVICE_ERRORS as error:
-            raise DriverError(f"the light could not be closed: {error}; close it by hand") from error
-
-    def describe(self) -> dict[str, Any]:
-        """Name the devices."""
-        label = str(self._core.getShutterDevice())
-        is_open = bool(self._core.getShutterOpen()) if label else None
-        return {"shutter": label, "auto": self._auto, "open": is_open, "power": str(self._power or "")}
-
-
 class Channels:
     """The presets of the channel group."""
 
@@ -185,7 +121,3 @@ class Channels:
         if actual != name:
             raise DriverError(f"channel: '{name}' was asked and the hardware matches '{actual or 'no preset'}'")
         return actual
-
-
-def _open(is_open: bool) -> str:
-    return "open" if is_open else "closed"

@@ -11,7 +11,8 @@ from pymmcore_plus import CMMCorePlus
 from drivers.micromanager.autofocus import Autofocus
 from drivers.micromanager.calls import device_calls
 from drivers.micromanager.camera import Camera
-from drivers.micromanager.devices import Channels, Light, Stage
+from drivers.micromanager.devices import Channels, Stage
+from drivers.micromanager.light import Light
 from drivers.micromanager.modulator import Modulator
 from drivers.micromanager.options import MicroManagerOptions, PropertyName, property_name
 from drivers.micromanager.timeline import State

@@ -1,0 +1,60 @@
+"""The light of the DemoCamera: a shutter, or a power that stands for one; dark at once, dark while nothing is taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pymmcore_plus import CMMCorePlus
+
+from drivers.micromanager.load import load_core
+from drivers.micromanager.options import MicroManagerOptions
+from stream import command as c
+from stream.errors import Refused
+
+POWER = ("Camera", "TestProperty1")
+
+
+def lamp_alone(options: MicroManagerOptions) -> CMMCorePlus:
+    core = load_core(options)
+    core.setShutterDevice("")
+    return core
+
+
+@pytest.fixture
+def lamp(bench_of: Any) -> Any:
+    """A rig without a shutter, at half power."""
+    bench = bench_of(core_of=lamp_alone, light_property="Camera.TestProperty1", light_full=0.1)
+    bench.start(light_power=0.5)
+    bench.frames(1)
+    return bench
+
+
+def power(bench: Any) -> float:
+    return float(bench.core.getProperty(*POWER)) / 0.1
+
+
+def test_without_a_shutter_no_power_stands_for_a_closed_one(lamp: Any) -> None:
+    assert lamp.apply(c.SetLight(on=False))[1].values == {"on": False}
+    assert power(lamp) == 0.0
+    assert lamp.apply(c.SetLight(power=0.25))[1].values == {"power": 0.25}
+    assert power(lamp) == 0.0, "it is off"
+    assert lamp.apply(c.SetLight(on=True))[1].values == {"on": True}
+    assert power(lamp) == pytest.approx(0.25)
+    lamp.apply(c.SetLight(on=True))
+    assert power(lamp) == pytest.approx(0.25)
+
+
+def test_a_light_that_was_closed_out_of_turn_comes_back(lamp: Any) -> None:
+    lamp.driver.darken()
+    assert power(lamp) == 0.0
+    assert lamp.apply(c.SetLight(on=False))[1].values == {"on": False}
+    lamp.apply(c.SetLight(on=True))
+    assert power(lamp) == pytest.approx(0.5)
+
+
+def test_without_shutter_and_power_nothing_can_be_closed(bench_of: Any) -> None:
+    bench = bench_of(core_of=lamp_alone)
+    bench.start()
+    with pytest.raises(Refused, match="this rig has no shutter"):
+        bench.apply(c.SetLight(on=False))
