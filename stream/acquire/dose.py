@@ -261,9 +261,10 @@ class DoseLedger:
         return action if self.caps is None else self.caps.tempered(action)
 
     def spent_fields(self) -> list[str]:
-        """Return the fields that have had their budget."""
+        """Return the fields that have had their budget and are still visited."""
         with self._lock:
-            return [name for name, place in self._fields.items() if self._level(place) is Level.SPENT]
+            here = (place for name, place in self._fields.items() if name not in self._left)
+            return [place.name for place in here if self._level(place) is Level.SPENT]
 
     def told(self) -> dict[str, Any]:
         """Return the ledger as plain data: the unit, and by field what it has had and how far it is."""

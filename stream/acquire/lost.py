@@ -124,9 +124,9 @@ class Lost:
         light = ways[0] if ways else SetLight(on=True)
         if self._darkened and light.on is None:
             light = light.model_copy(update={"on": True})
-        self._darkened = False
         if not self._dose.spent_fields():
             self._order(self._dose.tempered(light), f"{UNDO}/{wall_ns()}/light", self._reason)
+            self._darkened = False
 
     def _end(self, now_ns: int) -> None:
         self.on = False

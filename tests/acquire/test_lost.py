@@ -1,0 +1,84 @@
+"""What the rig does when the analysis is lost and when it is back: dark, lit again, paused, and by whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stream.acquire.baseplan import BasePlan
+from stream.acquire.dose import DoseLedger
+from stream.acquire.lost import Lost
+from stream.clock import FakeClock
+from stream.command import Action, Cause, Command, SetLight, Target
+from stream.config import DoseSettings, LimitSettings, PlanSettings
+from stream.frame import Frame, Stamps
+
+SECOND = 10**9
+
+
+class Bench:
+    """A rig that does what ``Lost`` orders, at once."""
+
+    def __init__(self, budget_s: float | None = None, **limits: Any) -> None:
+        self.clock = FakeClock()
+        self.base = BasePlan(PlanSettings())
+        self.dose = DoseLedger(DoseSettings(budget_full_power_s=budget_s), {}, 1.0)
+        self.orders: list[str] = []
+        self.lost = Lost(
+            LimitSettings.model_validate(limits), self.base, self.dose, self._order, lambda reason: None, _tell
+        )
+
+    def _order(self, action: Action, command_id: str, reason: str, target: Target | None = None) -> None:
+        self.orders.append(action.kind + {True: " on", False: " off", None: ""}[getattr(action, "on", None)])
+        self.applied(action, "rig", command_id)
+
+    def applied(self, action: Action, origin: str = "operator", command_id: str = "x") -> None:
+        """Have the hardware do something, as the rig tells of it."""
+        command = Command(command_id=command_id, action=action, cause=Cause(origin=origin), issued_wall_ns=0)
+        self.dose.asked(command)
+        self.dose.answered(command, {"on": action.on} if isinstance(action, SetLight) else {})
+        self.lost.settled(command, True, self.clock())
+
+    def take(self, position: int = 0, exposure_ms: float = 10.0) -> None:
+        stamps = Stamps(t_pop_ns=self.clock())
+        name, pixels = f"c:p{position}", np.zeros((2, 2), np.uint8)
+        self.dose.took(Frame("r", "c", "s", 0, 0, name, 0, pixels, exposure_ms=exposure_ms, stamps=stamps))
+
+    def loses(self) -> None:
+        self.orders.clear()
+        self.lost.watch("silent", self.clock())
+
+    def finds(self) -> None:
+        self.lost.watch(None, self.clock())
+
+
+def _tell(fact: str, data: Any) -> None:
+    """Nobody listens."""
+
+
+def test_the_light_closes_and_comes_back() -> None:
+    bench = Bench()
+    bench.loses()
+    assert bench.orders == ["set_light off", "set_light on"]
+    assert bench.dose.on
+
+
+def test_a_position_that_was_left_does_not_keep_the_others_dark() -> None:
+    bench = Bench(budget_s=1.0)
+    bench.take(0, exposure_ms=999.0)
+    bench.take(1)
+    bench.dose.leaves("c:p0")
+    bench.loses()
+    assert bench.orders == ["set_light off", "set_light on"]
+
+
+def test_a_light_that_stayed_closed_for_a_spent_position_opens_when_that_is_left() -> None:
+    bench = Bench(budget_s=1.0)
+    bench.take(0, exposure_ms=999.0)
+    bench.loses()
+    assert bench.orders == ["set_light off"]
+    bench.dose.leaves("c:p0")
+    bench.clock.advance_ms(3000)
+    bench.lost.watch("silent", bench.clock())
+    assert bench.orders == ["set_light off", "set_light on"]
