@@ -160,9 +160,10 @@ class Commands:
 
     def _pause(self, action: c.Pause, command: c.Command) -> Values:
         self._mode.pause()
-        return {"paused": True}
+        return {"paused": True, "dark": self._rig.light.rest()}
 
     def _resume(self, action: c.Resume, command: c.Command) -> Values:
+        self._rig.light.wake()
         self._mode.resume(command.command_id)
         return {"paused": False}
 

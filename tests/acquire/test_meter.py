@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from stream.acquire.rig import Rig
-from stream.command import SetExposure, Stimulate
+from stream.command import Action, Command, Pause, Resume, SetExposure, SetLight, Stimulate
 from stream.config import Configuration, DoseSettings, PlanSettings, RunSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap
+from stream.stages import Readback
 from stream.wire.control import ControlServer
 from stream.wire.publish import Publisher
 from tests.cases.hand_rig import HandDriver, Table
@@ -124,3 +125,34 @@ def test_a_lost_frame_counts_as_the_exposure_that_was_asked_last(table: Table) -
     before_s = spent_s(table)
     table.meter.missed(gap(1, "wrong_state"))
     assert spent_s(table) - before_s == pytest.approx(0.040)  # at half power
+
+
+PAUSES: dict[str, tuple[dict[str, Any], list[Action], float]] = {
+    "a rig that says nothing": ({}, [], 0.0),
+    "a rig that closes its light": ({"dark": True}, [], 0.0),
+    "a rig that cannot": ({"dark": False}, [], 1.5),
+    "a light that is asked for meanwhile": ({"dark": True}, [SetLight(power=0.5, on=True)], 0.0),
+}
+
+
+@pytest.mark.parametrize(("said", "meanwhile", "cost_s"), PAUSES.values(), ids=PAUSES)
+def test_a_pause_counts_unless_it_is_dark(
+    tmp_path: Path, said: dict[str, Any], meanwhile: list[Action], cost_s: float
+) -> None:
+    table = Table(tmp_path, stays_open=True)
+    table.take()
+
+    def applied(action: Action, **values: Any) -> None:
+        command = Command(command_id=action.kind, action=action, issued_wall_ns=0)
+        table.meter.applied(command, Readback(values), table.clock())
+
+    before_s = spent_s(table)
+    applied(Pause(), **said)
+    for action in meanwhile:
+        applied(action)
+    table.wait(3000)
+    assert spent_s(table) - before_s == pytest.approx(cost_s)
+    applied(Resume())
+    table.wait(1000)
+    assert spent_s(table) - before_s == pytest.approx(cost_s + 0.5)
+    table.close()

@@ -21,6 +21,14 @@ def lamp_alone(options: MicroManagerOptions) -> CMMCorePlus:
     return core
 
 
+def by_hand(options: MicroManagerOptions) -> CMMCorePlus:
+    """A rig whose shutter its user opens and closes."""
+    core = load_core(options)
+    core.setAutoShutter(False)
+    core.setShutterOpen(True)
+    return core
+
+
 @pytest.fixture
 def lamp(bench_of: Any) -> Any:
     """A rig without a shutter, at half power."""
@@ -58,3 +66,42 @@ def test_without_shutter_and_power_nothing_can_be_closed(bench_of: Any) -> None:
     bench.start()
     with pytest.raises(Refused, match="this rig has no shutter"):
         bench.apply(c.SetLight(on=False))
+    assert bench.apply(c.Pause())[1].values == {"paused": True, "dark": False}
+
+
+@pytest.mark.parametrize("mode", ["stream", "mda"])
+def test_a_shutter_that_its_user_opened_is_closed_while_the_rig_is_paused(bench_of: Any, mode: str) -> None:
+    bench = bench_of(core_of=by_hand)
+    bench.start(mode=mode)
+    bench.frames(1)
+    assert bench.core.getShutterOpen()
+    assert bench.apply(c.Pause())[1].values == {"paused": True, "dark": True}
+    bench.apply(c.Pause())
+    assert not bench.core.getShutterOpen()
+    command_id, _ = bench.apply(c.Resume())
+    assert bench.core.getShutterOpen()
+    bench.showing(command_id)
+
+
+def test_what_is_asked_of_the_light_in_a_pause_holds_afterwards(bench_of: Any) -> None:
+    bench = bench_of(core_of=by_hand)
+    bench.start()
+    bench.apply(c.Pause())
+    for on in (False, True):
+        assert bench.apply(c.SetLight(on=on))[1].values == {"on": on}
+        assert not bench.core.getShutterOpen()
+    bench.apply(c.Resume())
+    assert bench.core.getShutterOpen()
+    bench.apply(c.Pause())
+    bench.apply(c.SetLight(on=False))
+    bench.apply(c.Resume())
+    assert not bench.core.getShutterOpen()
+
+
+def test_a_lamp_alone_is_dark_in_a_pause(lamp: Any) -> None:
+    lamp.apply(c.Pause())
+    assert power(lamp) == 0.0
+    lamp.apply(c.SetLight(power=0.75))
+    assert power(lamp) == 0.0
+    lamp.apply(c.Resume())
+    assert power(lamp) == pytest.approx(0.75)
