@@ -114,12 +114,12 @@ def moments_of(driver: Driver, settings: ChainSettings) -> Iterator[Moment]:
     Times follow the frame numbers, not this machine's speed: a replay at full speed must decide what a live one would.
     """
     about, gather, field = driver.describe(), Gather(settings), field_name("replay", 0)
-    interval_s, step = (about["interval_ms"] or 1000.0) / 1000.0, int(about["step"])
+    interval_s = (about["interval_ms"] or 1000.0) / 1000.0
     for frame in _frames(driver):
         for moment in gather.flush() if frame is None else gather.add(frame):
             if moment.frame.field == field:
                 elapsed_s = (moment.frame.frame - about["first_frame"]) * interval_s
-                yield replace(moment, missed=(moment.missed + 1) // step - 1, elapsed_s=elapsed_s)
+                yield replace(moment, elapsed_s=elapsed_s)
 
 
 def _frames(driver: Driver) -> Iterator[Frame | None]:

@@ -235,6 +235,43 @@ class Ended:
     reason: str
 
 
+class Stride:
+    """By how much the numbers of a source's time points grow: by the smallest step that was seen so far.
+
+    A microscope counts its time points; the files of a recording may be numbered by tens. What comes later changes
+    nothing that was said before, so a movie that is cut short is the same until then. The price: where a recording's
+    first step is a hole, nobody can know.
+
+    Parameters
+    ----------
+    step
+        The step so far; 0: none was seen.
+    last
+        The last number that was seen.
+    """
+
+    def __init__(self, step: int = 0, last: int | None = None) -> None:
+        self.step, self._last = step, last
+
+    def see(self, number: int) -> None:
+        """Take in the next number; the same one again says nothing."""
+        grown = 0 if self._last is None else number - self._last
+        if grown > 0:
+            self.step = min(grown, self.step or grown)
+        self._last = number
+
+    def between(self, earlier: int, later: int) -> int:
+        """Return how many time points are missing between two.
+
+        >>> stride = Stride()
+        >>> for number in (0, 3, 6, 12):
+        ...     stride.see(number)
+        >>> stride.between(6, 12)
+        1
+        """
+        return max(0, (later - earlier) // self.step - 1) if self.step else 0
+
+
 def ref_dict(ref: FrameRef) -> dict[str, Any]:
     """Return the reference as plain data."""
     return asdict(ref)

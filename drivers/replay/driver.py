@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ from stream.clock import HOST, now_ns, wall_ns
 from stream.command import Command, Pause, Resume, SetInterval, Stop
 from stream.config import CameraSettings, PlanSettings, Settings, parse
 from stream.errors import DriverError, FrameError, Refused, SourceError
-from stream.frame import Affine, Ended, Frame, Gap, Stamps, field_name
+from stream.frame import Affine, Ended, Frame, Gap, Stamps, Stride, field_name
 from stream.stages import Readback
 
 _log = logging.getLogger(__name__)
@@ -48,8 +47,8 @@ class ReplayDriver:
     """A :class:`stream.stages.Driver` over a recording.
 
     One thread reads ahead into a bounded queue; ``next`` hands a frame out when it is due. A frame's number is the one
-    in its file's name. Numbers that are left out become a Gap ``missing`` (not where all steps are equally long: that
-    is how the recording was taken); an image that cannot be read becomes a Gap ``corrupt``, and the replay goes on.
+    in its file's name. Numbers that are left out become a Gap ``missing`` (where the step is longer than one before it:
+    :class:`stream.frame.Stride`); an image that cannot be read becomes a Gap ``corrupt``, and the replay goes on.
     Only Pause, Resume, Stop and SetInterval make sense for a recording; everything else is refused.
     """
 
@@ -95,7 +94,6 @@ class ReplayDriver:
             "frames": len(self._numbers()),
             "first_frame": self._planes[0].frame,
             "last_frame": self._planes[-1].frame,
-            "step": _regular_step(self._numbers()),
             "channels": list(dict.fromkeys(plane.channel for plane in self._planes)),
             "positions": len({plane.index.p for plane in self._planes}),
             "planes": len({plane.index.z for plane in self._planes}),
@@ -247,14 +245,15 @@ class ReplayDriver:
 
     def _items(self, recording: Recording, time_points: int | None) -> Iterator[Frame | Gap]:
         numbers = self._numbers()[:time_points]
-        step = _regular_step(self._numbers())
-        last, seq = numbers[0], 0
+        stride, last, seq = Stride(), numbers[0], 0
         for plane in self._planes:
             if plane.frame > numbers[-1]:
                 return
-            missing = (plane.frame - last) // step - 1
-            if missing > 0:
-                yield self._gap(plane, seq, missing, "missing", f"no image numbered {last + step} to {plane.frame - 1}")
+            stride.see(plane.frame)
+            missing = stride.between(last, plane.frame)
+            if missing:
+                said = f"no image numbered {last + stride.step} to {plane.frame - 1}"
+                yield self._gap(plane, seq, missing, "missing", said)
             last = plane.frame
             try:
                 yield self._frame(recording, plane, seq)
@@ -276,9 +275,3 @@ class ReplayDriver:
     def _gap(self, plane: Plane, seq: int, missing: int, reason: str, detail: str) -> Gap:
         field = field_name(self._camera, plane.index.p)
         return Gap(self._camera, field, self._session, self._epoch, seq - 1, missing, reason, detail)
-
-
-def _regular_step(numbers: list[int]) -> int:
-    """Return by how much numbers grow when they always grow alike (at least twice); else 1."""
-    steps = {b - a for a, b in pairwise(numbers)}
-    return steps.pop() if len(steps) == 1 and len(numbers) > 2 else 1

@@ -65,7 +65,8 @@ class Analysis:
         self._closed, self._keeper = list(taken.closed), keeper
         self._contexts = Contexts()
         channel = facts.known("segment_channel")
-        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref), channel)
+        step = 0 if config.camera.driver == "replay" else 1  # files may be numbered by tens, a microscope counts
+        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref), channel, step)
         self._open: dict[str, dict[str, None]] = {}
         for field, kept in taken.kept.items():
             self._contexts.load(field, kept.family)
@@ -185,8 +186,8 @@ class Analysis:
     def _kept(self, decision: Decision) -> Kept:
         frame, stamps = decision.moment.frame, decision.moment.frame.stamps
         awaiting, family = tuple(self._open.get(frame.field, ())), self._contexts.save(frame.field)
-        elapsed_s = decision.moment.elapsed_s
-        return Kept(frame.ref, stamps.host, stamps.t_pop_ns, elapsed_s, awaiting, family, decision.state)
+        elapsed_s, step = decision.moment.elapsed_s, self._gather.step_of(frame.field)
+        return Kept(frame.ref, stamps.host, stamps.t_pop_ns, elapsed_s, step, awaiting, family, decision.state)
 
     def _complete(self, event: Event, decision: Decision) -> Event:
         moment = decision.moment

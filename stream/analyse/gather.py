@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream.analyse.kept import Kept
 from stream.config import ChainSettings
-from stream.frame import Frame, FrameRef
+from stream.frame import Frame, FrameRef, Stride
 from stream.metrics import FRAMES_LOST
 from stream.stages import Moment
 
@@ -33,15 +33,28 @@ class Gather:
     A time point that is still incomplete when the next one of its field begins is handed on with the channels it has.
     It is counted as lost, and told to ``on_lost``, where the segmented channel is missing, or where its planes cannot
     be projected because the ROI changed between them. A measured channel of another shape counts as missing.
+
+    Parameters
+    ----------
+    segment_channel
+        What is segmented where the settings do not say it; None: the first channel that arrives.
+    step
+        By how much the numbers of time points grow; 0: as their source shows (:class:`stream.frame.Stride`).
     """
 
     def __init__(
-        self, settings: ChainSettings, on_lost: OnLost = lambda reason, ref: None, segment_channel: str | None = None
+        self,
+        settings: ChainSettings,
+        on_lost: OnLost = lambda reason, ref: None,
+        segment_channel: str | None = None,
+        step: int = 0,
     ) -> None:
         self._settings = settings
         self._on_lost = on_lost
         self.segment_channel: str | None = settings.segment_channel or segment_channel
         """Named by the settings, else by the first frame; None: there was none."""
+        self._step = step
+        self._strides: dict[str, Stride] = {}
         self._open: dict[str, _Open] = {}
         self._last: dict[str, int] = {}
         self._start_ns: int | None = None
@@ -50,8 +63,13 @@ class Gather:
     def take_up(self, kept: Kept) -> None:
         """Go on after a field's frame; time goes on after the latest of them."""
         self._last[kept.ref.field] = kept.ref.frame
+        self._strides[kept.ref.field] = Stride(self._step or kept.step, kept.ref.frame)
         if self._before is None or kept.elapsed_s > self._before.elapsed_s:
             self._before = kept
+
+    def step_of(self, field: str) -> int:
+        """Return by how much the numbers of a field's time points grow, as far as is known; 0: nothing is."""
+        return self._strides[field].step if field in self._strides else self._step
 
     def _passed_ns(self, first: Frame) -> int:
         """Return what had passed of the run at the first frame: an earlier analysis may have begun it.
@@ -77,6 +95,7 @@ class Gather:
             current = None
         if current is None:
             current = self._open[frame.field] = _Open(frame.frame)
+            self._strides.setdefault(frame.field, Stride(self._step)).see(frame.frame)
         current.frames[(frame.channel, frame.index.z)] = frame
         if self._wanted() <= set(current.frames):
             done += self._close(frame.field)
@@ -101,7 +120,7 @@ class Gather:
             self._lose(name, part, "planes_differ" if planes else "no_segment_channel")
             return []
         frame = self._project(planes)
-        missed = max(0, frame.frame - self._last[name] - 1) if name in self._last else 0
+        missed = self._strides[name].between(self._last[name], frame.frame) if name in self._last else 0
         self._last[name] = frame.frame
         elapsed_s = (frame.stamps.t_pop_ns - (self._start_ns or 0)) / 1e9
         return [Moment(frame, self._measured(part, frame.pixels.shape), missed=missed, elapsed_s=elapsed_s)]

@@ -20,9 +20,10 @@ from stream.stages import Moment
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 SUFFIX = ".state"
 DIGEST_BYTES = 16
+_COLUMNS = ("host", "t_pop_ns", "elapsed_s", "step", "open", "family", "chain")
 _FOLLOW = 0.2
 _PATIENCE_S = 10.0
 
@@ -37,6 +38,8 @@ class Kept:
         The frame, and when it was taken on which host's clock.
     elapsed_s
         Of the field's run, at that frame.
+    step
+        By how much the numbers of the field's time points grow, as far as was seen; 0: nothing was.
     open
         The ids of the events that await another word.
     family
@@ -49,13 +52,14 @@ class Kept:
     host: str
     t_pop_ns: int
     elapsed_s: float
+    step: int
     open: tuple[str, ...]
     family: Any
     chain: bytes
 
     def packed(self, made_by: str) -> bytes:
         """Return it as bytes that :meth:`unpacked` checks; ``made_by`` names the program and its settings."""
-        known = {name: getattr(self, name) for name in ("host", "t_pop_ns", "elapsed_s", "open", "family", "chain")}
+        known = {name: getattr(self, name) for name in _COLUMNS}
         body: bytes = msgpack.packb({"schema": SCHEMA, "made_by": made_by, "ref": asdict(self.ref), **known})
         return xxhash.xxh3_128_digest(body) + body
 

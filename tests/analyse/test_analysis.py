@@ -10,7 +10,7 @@ import pytest
 
 from stream.analyse.chain import Work
 from stream.clock import now_ns
-from stream.config import ChainSettings
+from stream.config import CameraSettings, ChainSettings
 from stream.errors import StageError
 from stream.frame import Frame, Index
 from stream.metrics import FRAMES_LOST, STAGE_ERRORS
@@ -101,3 +101,13 @@ def test_a_single_frame_that_fails_is_covered_by_the_next(tmp_path: Path) -> Non
     hand.run()
     assert hand.decided() == [(0, 0), (1, 0), (3, 1)]
     assert hand.alive[-1] == (frame(3).ref, 0)
+
+
+@pytest.mark.parametrize(("driver", "missed"), [("replay", [0, 0, 1]), ("virtual", [0, 2, 5])])
+def test_files_may_be_numbered_by_threes_and_a_microscope_counts(
+    driver: str, missed: list[int], tmp_path: Path
+) -> None:
+    camera = CameraSettings(driver=driver)
+    hand = Hand(tmp_path, ChainSettings(), Blind(), [frame(number) for number in (0, 3, 9)], camera=camera)
+    hand.run()
+    assert hand.decided() == list(zip((0, 3, 9), missed, strict=True))

@@ -34,10 +34,43 @@ def test_one_channel_is_a_moment_at_once() -> None:
     assert [moment.missed for moment in moments] == [0, 0, 0]
 
 
-def test_missing_time_points_are_passed_on() -> None:
-    gather = Gather(ChainSettings())
-    moments = [moment for n in (4, 5, 8) for moment in gather.add(frame(n))]
-    assert [moment.missed for moment in moments] == [0, 0, 2]
+GAPS: dict[str, tuple[int, list[int], list[int]]] = {
+    # the step that is known (0: none is), the numbers of the frames, and what each misses
+    "a hole": (0, [4, 5, 8], [0, 0, 2]),
+    "a microscope counts from the first frame on": (1, [0, 3, 4], [0, 2, 0]),
+    "a recording may begin with any step": (0, [0, 3, 4, 6], [0, 0, 0, 1]),
+    "every third": (0, [0, 3, 6, 9], [0, 0, 0, 0]),
+    "every third, one is missing": (0, [0, 3, 6, 9, 12, 18], [0, 0, 0, 0, 0, 1]),
+    "every third, and one between": (0, [0, 3, 6, 7, 9, 12], [0, 0, 0, 0, 1, 2]),
+    "a source that begins anew": (1, [7, 8, 0, 1], [0, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize(("step", "numbers", "missed"), GAPS.values(), ids=GAPS)
+@pytest.mark.parametrize("cut", [2, 4, 6])
+def test_missing_time_points_are_passed_on_and_no_later_one_changes_that(
+    step: int, numbers: list[int], missed: list[int], cut: int
+) -> None:
+    gather = Gather(ChainSettings(), step=step)
+    moments = [moment for n in numbers[:cut] for moment in gather.add(frame(n))]
+    assert [moment.missed for moment in moments] == missed[:cut]
+
+
+def test_the_step_outlives_an_analysis_that_died() -> None:
+    before, after = Gather(ChainSettings()), Gather(ChainSettings())
+    for number in (0, 3, 6):
+        before.add(frame(number))
+    assert (before.step_of("c:p0"), after.step_of("c:p0")) == (3, 0)
+    step = before.step_of("c:p0")
+    after.take_up(Kept(FrameRef("r", "c", "s", 0, 6, "c:p0", 6), "rig", 10**9, 0.6, step, (), None, b""))
+    moments = [moment for number in (12, 15) for moment in after.add(frame(number))]
+    assert [moment.missed for moment in moments] == [1, 0]
+
+
+def test_a_time_point_that_is_lost_shows_the_step_too() -> None:
+    gather = Gather(ChainSettings(segment_channel="a"))
+    moments = [m for n, channel in ((0, "a"), (1, "b"), (2, "a")) for m in gather.add(frame(n, channel))]
+    assert [moment.missed for moment in moments] == [0, 1]
 
 
 def test_channels_of_a_time_point_come_together() -> None:
@@ -106,7 +139,7 @@ def test_what_is_open_comes_out_at_the_end() -> None:
 def test_time_goes_on_after_an_earlier_analysis_where_the_clock_can_tell(host: str, expected: float) -> None:
     gather = Gather(ChainSettings())
     for field, elapsed_s in (("c:p1", 7.5), ("c:p0", 7.0)):
-        gather.take_up(Kept(FrameRef("r", "c", "s", 0, 1, field, 1), "rig", 10**9, elapsed_s, (), None, b""))
+        gather.take_up(Kept(FrameRef("r", "c", "s", 0, 1, field, 1), "rig", 10**9, elapsed_s, 1, (), None, b""))
     first = frame(4)
     (moment,) = gather.add(replace(first, stamps=replace(first.stamps, t_pop_ns=3 * 10**9, host=host)))
     assert (moment.elapsed_s, moment.missed) == (expected, 2)

@@ -36,7 +36,7 @@ CUTS = (2, 5, 6, 7, 8, 9, 12)
 FIELD = "Camera:p0"
 CHAIN = ChainSettings(segment="classical-nuclei")
 REF = FrameRef("run", "Camera", "s", 0, 7, FIELD, 7)
-KEPT = Kept(REF, "rig", 7_000, 7.5, ("a", "b"), [[[3, 0]], [[0, 1, 2.5, 4]], 8, 1.5], b"chain")
+KEPT = Kept(REF, "rig", 7_000, 7.5, 3, ("a", "b"), [[[3, 0]], [[0, 1, 2.5, 4]], 8, 1.5], b"chain")
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ def nothing_in(moment: Moment) -> Tracked:
 class Hand:
     """Runs an analysis over items that a subscriber would give, and keeps what it says."""
 
-    def __init__(self, run_dir: Path, chain: ChainSettings, blind: Blind, items: Iterable[Any]) -> None:
+    def __init__(self, run_dir: Path, chain: ChainSettings, blind: Blind, items: Iterable[Any], **config: Any) -> None:
         self.facts, self._run_dir = AnalysisFacts(run_dir), run_dir
         self.sent: list[Message] = []
         self.alive: list[tuple[FrameRef | None, int]] = []
@@ -87,7 +87,7 @@ class Hand:
             SimpleNamespace(send=self._send, finish=lambda timeout_s: True),
         )  # fmt: skip
         wires = [cast(Any, part) for part in parts]
-        self._analysis = Analysis(Configuration(chain=chain), *wires, self.facts, None)
+        self._analysis = Analysis(Configuration(chain=chain, **config), *wires, self.facts, None)
 
     def run(self) -> None:
         """Run to the end of the items, which is the end of the stream, and close the facts."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 
-from stream.config import ChainSettings
+from drivers.replay.driver import ReplayDriver
+from stream.config import CameraSettings, ChainSettings, PlanSettings
 from stream.errors import SourceError
-from stream.evaluate import evaluate
+from stream.evaluate import evaluate, moments_of
 from tests.system.evaluate_cases import FIRST, FRAMES, MODEL, SPLITS, movie
 
 PLAIN = ChainSettings(denoise="none")
@@ -77,6 +79,19 @@ def test_a_movie_cut_short_says_the_same_until_then(whole: Path, tmp_path: Path,
     said = events_of(tmp_path / "RES")
     assert [event for event in said if event["emitted_frame"] <= last] == known  # type: ignore[operator]
     assert {event["reason"] for event in said[len(known) :]} <= {"end_of_stream"}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 6])
+def test_a_gap_is_judged_by_what_came_before_it(count: int, tmp_path: Path) -> None:
+    numbers = [0, 3, 6, 9, 12, 18][:count]
+    for number in numbers:
+        tifffile.imwrite(tmp_path / f"t{number:03d}.tif", np.zeros((8, 8), np.uint16))
+    driver = ReplayDriver()
+    driver.open(CameraSettings(driver="replay", options={"source": tmp_path, "speed": "max"}), run="", session="")
+    driver.start(PlanSettings())
+    found = [(moment.frame.frame, moment.missed) for moment in moments_of(driver, PLAIN)]
+    driver.stop()
+    assert found == list(zip(numbers, [0, 0, 0, 0, 0, 1], strict=False))
 
 
 def test_truth_is_read_only_after_everything_is_written(whole: Path, tmp_path: Path) -> None:

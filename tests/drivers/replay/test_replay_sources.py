@@ -23,6 +23,10 @@ NAMES: dict[str, tuple[dict[str, int], list[Any]]] = {
     "one image": ({"t007.tif": 4}, [(7, 4)]),
     "a hole": ({"t0.tif": 1, "t1.tif": 2, "t5.tif": 3}, [(0, 1), (1, 2), ("missing", 3), (5, 3)]),
     "every tenth is no hole": ({"t000.tif": 1, "t010.tif": 2, "t020.tif": 3}, [(0, 1), (10, 2), (20, 3)]),
+    "every third, one missing": ({f"t{n:02d}.tif": 1 for n in (0, 3, 6, 12)},
+                                 [(0, 1), (3, 1), (6, 1), ("missing", 1), (12, 1)]),
+    "what comes later changes nothing": ({f"t{n:02d}.tif": 1 for n in (0, 3, 6, 7, 9)},
+                                         [(0, 1), (3, 1), (6, 1), (7, 1), ("missing", 1), (9, 1)]),
     "beyond signs": ({"a-1.tiff": 1, "a-2.tiff": 2}, [(1, 1), (2, 2)]),
 }  # fmt: skip
 
