@@ -18,6 +18,7 @@ from stream.analyse.analysis import Analysis
 from stream.analyse.chain import Decision
 from stream.analyse.pipeline import Drained
 from stream.analyse.results import ResultFiles
+from stream.cells import Segmentation
 from stream.config import Configuration
 from stream.facts.analysis import AnalysisFacts
 from stream.facts.eventlog import read_events
@@ -89,7 +90,9 @@ def test_track_ids_go_on_after_the_highest_that_facts_or_masks_know(
     run_dir: Path, facts: AnalysisFacts, files: ResultFiles
 ) -> None:
     shown = next(iter(movie()))
-    newer = replace(shown.segmentation, labels=np.where(shown.segmentation.labels == 16, 40, 0).astype(np.int32))
+    labels, cells = shown.segmentation.labels, shown.segmentation.cells
+    image, table = (np.where(one == 16, 40, one).astype(np.int32) for one in (labels, cells.label))
+    newer = Segmentation(image, replace(cells, label=table))
     ahead = ResultWriter(labels_of(run_dir))
     ahead.take_up([])
     ahead.decided(CUT + 1, newer, shown.tracks, [])  # the facts were not committed when the analysis died

@@ -1,10 +1,12 @@
-"""Result folders: labels, gaps, parents, the limit of 16 bits, and going on with what a killed writer left."""
+"""Result folders: labels, gaps, parents, beyond 16 bits, a disk that refuses, and going on with what was left."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from stream.cells import Segmentation, make_cells
 from stream.clock import FakeClock
 from stream.errors import StoreError
 from stream.event import Event, event_id
+from stream.facts.eventlog import EventLog
 from stream.lineage import Tracks
 from stream.score.ctc_writer import ResultWriter
+from stream.score.track_labels import MOST_TRACKS
 from tests.cases.family import Shown, movie
 
 
@@ -94,18 +98,163 @@ def test_a_parent_that_goes_on_is_none(tmp_path: Path) -> None:
     assert writer.rows() == [(1, 0, 1, 0), (2, 1, 1, 0)]
 
 
-def test_more_tracks_than_16_bits_hold(tmp_path: Path) -> None:
+def own(track_id: int) -> int:
+    """Return the label that a track begins with beyond 16 bits."""
+    return 65536 + 2 * track_id
+
+
+def test_masks_become_wider_with_the_first_label_that_16_bits_do_not_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = {0: [65534], 1: [1], 2: [65534], 3: [], 4: [65534, 65535, 65536], 5: [1], 6: []}
+    with caplog.at_level(logging.WARNING):
+        writer = write(tmp_path, frames, tracks(), {})
+    assert writer.rows() == [
+        (1, 1, 1, 0), (65534, 0, 0, 0), (65535, 2, 2, 65534), (65537, 4, 4, 65535), (65539, 5, 5, 1),
+        (own(65535), 4, 4, 0), (own(65536), 4, 4, 0),
+    ]  # fmt: skip
+    masks = [tifffile.imread(tmp_path / f"mask00{frame}.tif") for frame in frames]
+    assert [str(mask.dtype) for mask in masks] == ["uint16"] * 4 + ["uint32"] * 3
+    assert np.unique(masks[4]).tolist() == [0, 65537, own(65535), own(65536)]
+    (warning,) = caplog.messages
+    assert "masks have 32 from frame 4 on" in warning
+
+
+def test_more_tracks_than_masks_can_name_are_refused_and_change_nothing(tmp_path: Path) -> None:
     writer = ResultWriter(tmp_path)
-    writer.decided(0, segmentation(65535), tracks(), [])
-    with pytest.raises(StoreError, match="more than 65535 tracks"):
-        writer.decided(1, segmentation(65536), tracks(), [])
+    writer.decided(0, segmentation(1), tracks(), [])
+    with pytest.raises(StoreError, match=f"frame 1: masks name {MOST_TRACKS} tracks at most"):
+        writer.decided(1, segmentation(1, 2, MOST_TRACKS + 1), tracks(), [])
+    writer.decided(2, segmentation(1), tracks(), [])
     writer.close()
-    crowded = ResultWriter(tmp_path)
-    for frame, labels in enumerate([[65535], [], []]):
-        crowded.decided(frame, segmentation(*labels), tracks(), [])
-    with pytest.raises(StoreError, match="frame 3: more than 65535 tracks"):
-        crowded.decided(3, segmentation(65535), tracks(), [])
-    crowded.close()
+    assert writer.rows() == [(1, 0, 2, 0)]
+
+
+CROWD = 65525
+MET = {
+    0: range(1, CROWD + 1), 1: [1, 2, 3], 2: [1, 2, 3, 4, 5], 3: [1, 65526], 4: [1, 2, 3, 65526],
+    5: [*range(65527, 65534)], 6: [1, 2, 3], 7: [1, 65533, 70000], 8: [2, 3, 70000], 9: [2, 70001, 70002],
+    10: [70001, 70002],
+}  # fmt: skip
+"""Ids and the labels of tracks that are seen again meet at 65532; there are many frames of few, after one of many."""
+ROWS_MET = [
+    (65526, 3, 4, 0), (65527, 5, 5, 0), (65528, 5, 5, 0), (65529, 5, 5, 0), (65530, 5, 5, 0), (65531, 5, 5, 0),
+    (65532, 4, 4, 3), (65533, 4, 4, 2), (65534, 2, 2, 5), (65535, 2, 2, 4),
+    (65537, 6, 7, 1), (65539, 6, 6, 65533), (65541, 6, 6, 65532), (65543, 7, 7, own(65533)), (65545, 8, 9, 65539),
+    (65547, 8, 8, 65541), (own(65532), 5, 5, 0), (own(65533), 5, 5, 0), (own(70000), 7, 8, 0),
+    (own(70001), 9, 10, own(70000)), (own(70002), 9, 10, own(70000)),
+]  # fmt: skip
+SAID = {
+    9: division("provisional", 9, 70000, 70001, 70002),
+    10: division("confirmed", 9, 70000, 70001, 70002, revision=1),
+}
+crowd = cache(segmentation)
+
+
+def write_met(writer: ResultWriter, frames: Sequence[int], clock: FakeClock, step_ms: float) -> None:
+    for frame in frames:
+        clock.advance_ms(step_ms)
+        writer.decided(frame, crowd(*MET[frame]), tracks(), [SAID[frame]] if frame in SAID else [])
+
+
+@pytest.mark.parametrize("step_ms", [10, 6000], ids=["tracks older than the masks", "tracks of the last mask"])
+@pytest.mark.parametrize("cut", [1, 5, 6, 8])
+def test_a_writer_that_is_killed_where_ids_meet_spares_is_gone_on_with(
+    tmp_path: Path, cut: int, step_ms: float
+) -> None:
+    whole, killed, clock = tmp_path / "whole", tmp_path / "killed", FakeClock()
+    writer = ResultWriter(whole, clock=clock)
+    write_met(writer, [*MET][:cut], clock, step_ms)
+    shutil.copytree(whole, killed)
+    write_met(writer, [*MET][cut:], clock, step_ms)
+    writer.close()
+    again = ResultWriter(killed, clock=clock)
+    again.take_up([event for frame, event in SAID.items() if frame < cut])
+    write_met(again, [*MET][cut:], clock, step_ms)
+    again.close()
+    assert [row for row in writer.rows() if row[0] > CROWD] == ROWS_MET
+    assert contents(killed) == contents(whole)
+
+
+def test_where_no_track_was_seen_again_no_hole_in_the_ids_makes_spares(tmp_path: Path) -> None:
+    write(tmp_path, {0: [*range(1, 300), *range(400, 65536)]}, tracks(), {})
+    again = ResultWriter(tmp_path)
+    again.take_up([])
+    again.decided(1, segmentation(65535, 65536), tracks(), [])
+    again.close()
+    assert again.last_track_id == 65536
+    assert again.rows()[-2:] == [(65535, 0, 1, 0), (own(65536), 1, 1, 0)]
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *frames: int) -> None:
+    """Have the disk refuse the masks of these frames."""
+    real: Callable[..., None] = tifffile.imwrite
+
+    def imwrite(path: Path, *args: object, **form: object) -> None:
+        if any(path.name.startswith(f"mask{frame:03d}") for frame in frames):
+            raise OSError(28, "No space left on device")
+        real(path, *args, **form)
+
+    monkeypatch.setattr(tifffile, "imwrite", imwrite)
+
+
+def test_what_is_said_with_a_mask_that_is_refused_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing(monkeypatch, 3)
+    writer = ResultWriter(tmp_path)
+    said = {2: [division("provisional", 2, 1, 3, 2)], 3: [division("retracted", 2, 1, 3, 2, revision=1)]}
+    for frame, labels in {**FAMILY, 4: [2, 3, 9]}.items():
+        shown = frame, segmentation(*labels), KNOWN, said.get(frame, [])
+        if frame == 3:
+            with pytest.raises(StoreError, match="No space left"):
+                writer.decided(*shown)
+        else:
+            writer.decided(*shown)
+    writer.close()
+    words = [json.loads(line)["status"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert words == ["provisional", "retracted"]
+    assert writer.rows() == [(1, 0, 1, 0), (2, 2, 4, 0), (3, 2, 4, 1), (9, 0, 4, 0)]
+
+
+def test_a_frame_whose_mask_is_refused_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing(monkeypatch, 2)
+    writer = ResultWriter(tmp_path)
+    writer.decided(0, segmentation(1, 2), tracks(), [])
+    writer.decided(1, segmentation(1), tracks(), [])
+    with pytest.raises(StoreError):
+        writer.decided(2, segmentation(1, 2, 3), tracks(), [])
+    assert writer.rows() == [(1, 0, 1, 0), (2, 0, 0, 0)]
+    writer.decided(3, segmentation(1, 2, 3), tracks(), [])
+    writer.close()
+    assert writer.rows() == [(1, 0, 3, 0), (2, 0, 0, 0), (3, 3, 3, 0), (65535, 3, 3, 2)]
+
+
+def test_events_that_the_disk_refuses_are_said_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refused = EventLog.append, []
+
+    def append(log: EventLog, line: str) -> None:
+        if len(refused) < 2:
+            refused.append(line)
+            raise StoreError("disk full")
+        real(log, line)
+
+    monkeypatch.setattr(EventLog, "append", append)
+    writer = ResultWriter(tmp_path)
+    first = division("provisional", 2, 1, 3, 2)
+    for said in ([first], [division("confirmed", 2, 1, 3, 2, revision=1)]):
+        with pytest.raises(StoreError, match="disk full"):
+            writer.said(said)
+    writer.close()
+    words = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(one["event_id"], one["revision"]) for one in words] == [(first.event_id, 0), (first.event_id, 1)]
+    assert writer._mothers == {}
+
+
+def test_a_label_that_no_cell_has_is_refused(tmp_path: Path) -> None:
+    writer = ResultWriter(tmp_path)
+    with pytest.raises(StoreError, match="label 2 is in the image but not in the Cells table"):
+        writer.decided(0, Segmentation(segmentation(1, 2).labels.copy(), segmentation(1).cells), tracks(), [])
+    writer.close()
+    assert writer.rows() == []
 
 
 def test_an_earlier_result_is_replaced_and_names_keep_their_digits(tmp_path: Path) -> None:
