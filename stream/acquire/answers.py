@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from itertools import dropwhile, islice, takewhile
 from typing import Protocol
 
 from stream.acquire.pending import Pending
@@ -56,6 +57,14 @@ class Answers:
         """Return the open commands, as they are now."""
         with self.lock:
             return iter(tuple(self._open.values()))
+
+    def before(self, pending: Pending) -> Iterator[Pending]:
+        """Return the open commands that came before this one."""
+        return takewhile(lambda other: other is not pending, self)
+
+    def after(self, pending: Pending) -> Iterator[Pending]:
+        """Return the open commands that came after this one."""
+        return islice(dropwhile(lambda other: other is not pending, self), 1, None)
 
     def get(self, command_id: str) -> Pending | None:
         """Return an open command; None for one that is answered, or was never seen."""

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 from stream.acquire.answers import Answers, Ledger
 from stream.acquire.approvals import WAITS, Approvals
 from stream.acquire.baseplan import BasePlan
-from stream.acquire.guard import OURS, Guard
+from stream.acquire.guard import Guard
+from stream.acquire.judge import Judge
 from stream.acquire.pending import Pending
-from stream.acquire.precedence import applies_in_shadow, is_urgent, supersedes
+from stream.acquire.precedence import is_urgent, priority
 from stream.clock import Clock, now_ns
 from stream.command import (
     Ack,
@@ -82,8 +83,8 @@ class Desk:
         self._approvals = Approvals(guard.limits)
         self._waiting: queue.PriorityQueue[tuple[int, int, Pending | None]] = queue.PriorityQueue(maxsize=256)
         self._order = itertools.count()
-        self._closed_to_feedback = ""
-        self._closed = self._stopped = False
+        self._judge = Judge(guard, self._answers, clock)
+        self._closed = False
         self._urgent: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._apply_all, name="desk", daemon=True)
 
@@ -98,7 +99,6 @@ class Desk:
             closed = self._closed
             if not self._answers.begin(pending):
                 return
-            self._supersede(pending)
         if not self._answers.record(command, urgent=urgent) and not urgent:
             self._finish(pending, AckState.REFUSED, "the rig cannot write it down: its disk is full, slow or closed")
         elif closed:
@@ -107,9 +107,6 @@ class Desk:
             self._overtake(pending)
         else:
             self._enqueue(pending)
-        for parked in self._approvals.parked():
-            if parked.superseded and self._approvals.take(parked.command.command_id):
-                self._enqueue(parked)
 
     def decide(self, decision: Decision) -> str:
         """Take an operator's word on a command that waits for it; return what came of it, for people."""
@@ -163,7 +160,7 @@ class Desk:
 
     def close_to_feedback(self, reason: str) -> None:
         """Refuse commands that do not come from an operator, with this reason; empty: open again."""
-        self._closed_to_feedback = reason
+        self._judge.closed_to_feedback = reason
         for pending in self._approvals.parked() if reason else ():
             if self._approvals.take(pending.command.command_id):
                 self._finish(pending, AckState.REFUSED, reason)
@@ -190,32 +187,26 @@ class Desk:
 
     def _enqueue(self, pending: Pending) -> None:
         try:
-            self._waiting.put_nowait((-pending.command.priority, next(self._order), pending))
+            self._waiting.put_nowait((-priority(pending.command), next(self._order), pending))
         except queue.Full:
             self._finish(pending, AckState.REFUSED, f"{self._waiting.maxsize} commands are waiting already")
 
     def _overtake(self, pending: Pending) -> None:
         """Apply at once, while the applying thread may still wait for a slow device."""
-        thread = threading.Thread(target=self._judge, args=(pending,), name=pending.command.action.kind, daemon=True)
+        thread = threading.Thread(target=self._turn, args=(pending,), name=pending.command.action.kind, daemon=True)
         self._urgent = [*(other for other in self._urgent if other.is_alive()), thread]
         thread.start()
-
-    def _supersede(self, newer: Pending) -> None:
-        """Mark waiting commands that this one makes pointless; the applying thread answers them."""
-        for other in self._answers:
-            if other is not newer and supersedes(newer.command, other):
-                other.superseded = True
 
     def _apply_all(self) -> None:
         while True:
             _, _, pending = self._waiting.get()
             if pending is not None:
-                self._judge(pending)
+                self._turn(pending)
             self._waiting.task_done()
             if pending is None:
                 return
 
-    def _judge(self, pending: Pending) -> None:
+    def _turn(self, pending: Pending) -> None:
         try:
             self._apply(pending)
         except Exception as error:  # the desk must outlive any fault of a driver
@@ -224,29 +215,30 @@ class Desk:
             self._finish(pending, AckState.FAILED, f"{type(error).__name__}: {error}")
 
     def _apply(self, pending: Pending) -> None:
-        command, guard, feedback = pending.command, self._guard, pending.command.cause.origin not in OURS
-        if pending.superseded:
-            self._finish(pending, AckState.SUPERSEDED, "a newer command of the same kind arrived first")
-        elif self._stopped and not isinstance(command.action, Stop):
-            self._finish(pending, AckState.REFUSED, "the run was stopped before the command's turn")
-        elif self._closed_to_feedback and feedback:
-            self._finish(pending, AckState.REFUSED, self._closed_to_feedback)
-        elif verdict := guard.check(command, self._clock(), approved=bool(pending.approved_by)):
+        command = pending.command
+        if verdict := self._judge.verdict(pending):
             self._finish(pending, verdict.state, verdict.reason)
-        elif guard.limits.shadow and not applies_in_shadow(command):
-            self._finish(pending, AckState.SHADOWED, "nothing is applied in shadow mode; it passed every limit")
-        elif self._approvals.needed(command) and not pending.approved_by:
+            return
+        self._supersede(pending)
+        if self._approvals.needed(command) and not pending.approved_by:
             self._answers.accept(command, WAITS)
             self._approvals.park(pending, self._clock())
-        else:
-            reason = f"approved by {pending.approved_by}" if pending.approved_by else ""
-            self._answers.accept(command, reason, urgent=is_urgent(command))
-            self._drive(pending)
+            return
+        reason = f"approved by {pending.approved_by}" if pending.approved_by else ""
+        self._answers.accept(command, reason, urgent=is_urgent(command))
+        self._drive(pending)
+
+    def _supersede(self, newer: Pending) -> None:
+        """Give up what a command that goes on makes pointless; what waits for its turn is answered then."""
+        for other in self._judge.passed(newer):
+            other.superseded = True
+            if self._approvals.take(other.command.command_id):
+                self._enqueue(other)
 
     def _drive(self, pending: Pending) -> None:
         command, dose = pending.command, self._guard.dose
         begun_ns = self._clock()
-        self._stopped = self._stopped or isinstance(command.action, Stop)
+        self._judge.stopped = self._judge.stopped or isinstance(command.action, Stop)
         try:
             dose.asked(command, self._guard.field_of(command), self._guard.outline(command))
             if is_urgent(command):
@@ -263,7 +255,7 @@ class Desk:
 
     def _not_done(self, pending: Pending, state: AckState, error: CytoloopError) -> None:
         if isinstance(pending.command.action, Stop):
-            self._stopped = False
+            self._judge.stopped = False
         self._finish(pending, state, str(error))
 
     def _done(self, pending: Pending, readback: Readback, begun_ns: int) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from stream.acquire.pending import Pending
+from stream.acquire.guard import OURS
 from stream.command import Action, Command, MoveStage, Pause, Resume, SetLight, Stop
 
 _SUPERSEDABLE = frozenset(
     {"set_exposure", "set_interval", "set_roi", "set_light", "move_stage", "recentre", "set_channel"}
 )
+_HIGHEST = {"rig": 1000, "operator": 999}
+_HIGHEST_OF_FEEDBACK = 100
+
+
+def priority(command: Command) -> int:
+    """Return how early a command's turn comes: whatever it says, feedback after operators, and these after the rig."""
+    return min(command.priority, _HIGHEST.get(command.cause.origin, _HIGHEST_OF_FEEDBACK))
 
 
 def is_urgent(command: Command) -> bool:
@@ -24,12 +31,14 @@ def applies_in_shadow(command: Command) -> bool:
     return by_operator or command.cause.origin == "rig"
 
 
-def supersedes(newer: Command, other: Pending) -> bool:
-    """Whether a newer command makes one that waits pointless."""
-    older = other.command
+def supersedes(newer: Command, older: Command) -> bool:
+    """Whether a newer command makes an older one pointless, once it is sure to be applied itself.
+
+    What an operator or the rig has asked for, they alone may ask for anew.
+    """
     same = older.action.kind == newer.action.kind in _SUPERSEDABLE and older.target == newer.target
-    waits = other.readback is None and older.priority <= newer.priority
-    return same and waits and _asks(older.action) <= _asks(newer.action)
+    may = older.cause.origin not in OURS or older.cause.origin == newer.cause.origin
+    return same and may and priority(older) <= priority(newer) and _asks(older.action) <= _asks(newer.action)
 
 
 def _asks(action: Action) -> frozenset[str]:

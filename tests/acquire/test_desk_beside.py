@@ -54,7 +54,7 @@ class Bench:
     def ask(self, command_id: str, action: Action) -> None:
         cause = Cause(origin="policy")
         self.desk.receive(Command(command_id=command_id, action=action, cause=cause, issued_wall_ns=wall_ns()))
-        self.desk._judge(self.desk._waiting.get_nowait()[2])  # type: ignore[arg-type]
+        self.desk._turn(self.desk._waiting.get_nowait()[2])  # type: ignore[arg-type]
 
     def state(self, command_id: str) -> tuple[str, str]:
         *before, last = self.answers[command_id]
