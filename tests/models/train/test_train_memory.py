@@ -15,11 +15,12 @@ from models.train.memory import keep_memory
 PROGRAM = """
 import sys
 from pathlib import Path
+from resource import getpagesize
 import numpy as np
 from models.train.memory import keep_memory
 
 def resident_mb():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 10**6
+    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize() // 10**6
 
 if "keep" in sys.argv:
     assert keep_memory() and keep_memory()  # twice does no harm
