@@ -19,7 +19,7 @@ from drivers.micromanager.schedule import Order, Part
 from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Index
-from stream.layout import Size, laid_out, walk
+from stream.layout import Size, is_placed, laid_out, visits, walk
 from stream.protocol import cycle_of, positions_of, times_ms
 
 Position = tuple[float, float, float]
@@ -82,7 +82,7 @@ class Course:
         self.pace = _pace(plan)
         self._cycle = cycle_of(self.sequence)
         self._visits = _visits(self.sequence, self._cycle)
-        self.spots = {p: self._spot(p) for p in range(len(positions_of(self.sequence)) or 1)}
+        self.spots = _spots(self.sequence)
 
     @property
     def one_by_one(self) -> bool:
@@ -132,20 +132,6 @@ class Course:
         """Let a position that was wherever the stage stood be here from now on."""
         self.spots[position] = replace(self.spots[position], now_um=place_um)
 
-    def _spot(self, p: int) -> Spot:
-        stops = positions_of(self.sequence)
-        if not stops:
-            return Spot(None, None)
-        stop = stops[p]
-        inner = stop.sequence
-        grid = (inner.grid_plan if inner is not None else None) or self.sequence.grid_plan
-        planes = (inner.z_plan if inner is not None else None) or self.sequence.z_plan
-        fixed = ("xy" if grid is not None and not grid.is_relative else "") + (
-            "z" if planes is not None and not planes.is_relative else ""
-        )
-        place = (stop.x or 0.0, stop.y or 0.0, stop.z or 0.0)
-        return Spot(place, place, stop.name or "", fixed)
-
 
 def asides(sequence: MDASequence, aside: str, position: int) -> list[Shot]:
     """Return the shots of a laid-out sequence that a command asks for beside the plan; their frames count from 0."""
@@ -167,9 +153,19 @@ def _pace(plan: PlanSettings) -> Pace:
     return Pace(round(plan.interval_ms * 1e6), plan.frames)
 
 
+def _spots(sequence: MDASequence) -> dict[int, Spot]:
+    stops = positions_of(sequence)
+    if not stops:
+        return {0: Spot(None, None)}
+    return {
+        p: Spot(visit.place_um, visit.place_um, stop.name or "", visit.fixed)
+        for p, (stop, visit) in enumerate(zip(stops, visits(sequence), strict=True))
+    }
+
+
 def _placed(sequence: MDASequence, stage_um: Position, fov_um: Size) -> MDASequence:
     """Give every position its place, unless nothing is placed: then the stage stays where it is."""
-    if not positions_of(sequence) and sequence.z_plan is None and sequence.grid_plan is None:
+    if not is_placed(sequence):
         return sequence.replace(stage_positions=())
     return laid_out(sequence, stage_um, fov_um)
 

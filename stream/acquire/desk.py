@@ -262,7 +262,7 @@ class Desk:
         command = pending.command
         pending.applied_ns = self._clock()
         self._guard.dose.answered(command, readback.values)
-        self._guard.applied(command)
+        self._guard.applied(command, readback)
         self._note_change(command, readback)
         self._take_back(readback.ends, command)
         self._on_applied(command, readback)

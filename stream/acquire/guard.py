@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stream.acquire.dose import DoseLedger
 from stream.acquire.outline import Outline, outline
 from stream.acquire.pace import Pace
 from stream.acquire.recent import Recent
 from stream.acquire.travel import Travel, outside
+from stream.acquire.visits import Visits
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import (
@@ -30,6 +33,7 @@ from stream.errors import Refused
 from stream.frame import field_name, plan_field
 from stream.layout import has_grid
 from stream.protocol import positions_of
+from stream.stages import Readback
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000
 OURS = ("operator", "rig")
@@ -66,7 +70,14 @@ class Guard:
         self._travel = Travel(limits, self.where)
         self._pace = Pace(limits)
         self._added = 0
+        self.where.plan(Visits(self._plan))
         self._lock = threading.RLock()
+
+    def begin(self, about: Mapping[str, Any]) -> str | None:
+        """Lay the plan out where the stage stands now, as the driver says; return why it may not begin."""
+        visits = Visits.described(self._plan, about)
+        self.where.plan(visits)
+        return self._travel.visits(visits)
 
     def check(self, command: Command, now_ns: int, *, approved: bool = False) -> Verdict | None:
         """Return why the command may not be applied now, or None.
@@ -100,8 +111,9 @@ class Guard:
         popped_ns = self._recent.popped_ns(command.cause.frame)
         return None if popped_ns is None else (now_ns - popped_ns) / 1e6
 
-    def applied(self, command: Command) -> None:
-        """Note what the plan has more, or less, since a command was applied."""
+    def applied(self, command: Command, readback: Readback) -> None:
+        """Note what the plan has more, or less, or elsewhere, since a command was applied."""
+        self.where.placed(command, readback)
         with self._lock:
             self._added += isinstance(command.action, AddPosition)
             self._added -= isinstance(command.action, DropPosition)
@@ -154,13 +166,22 @@ class Guard:
     def _out_of_limits(self, command: Command, now_ns: int) -> Verdict | None:
         try:
             sequence = self.outline(command)
-            wrong = self._value(command) or self._travel.refuses(command)
+            wrong = self._value(command) or self._travel.refuses(command) or self._masked(command)
             if sequence is not None:
                 wrong = wrong or self._sequence(sequence) or self._travel.stops(sequence.stops_um)
         except Refused as refusal:
             return _refused(str(refusal))
         wrong = wrong or self.dose.refuses(command, self.field_of(command), now_ns, sequence)
         return _refused(wrong) if wrong else None
+
+    def _masked(self, command: Command) -> str | None:
+        """Say why the stage may not go back to where a mask was drawn, which a stimulation takes it to."""
+        if not isinstance(command.action, Stimulate) or command.cause.frame is None:
+            return None
+        stage_um = self._recent.stage_um(command.cause.frame)
+        if stage_um is None:
+            return f"its mask was drawn on a frame that this rig has not taken, or long ago: {command.cause.frame}"
+        return self._travel.back(stage_um)
 
     def _value(self, command: Command) -> str | None:
         limits, action = self.limits, command.action
@@ -174,7 +195,7 @@ class Guard:
             case Stimulate():
                 return outside("a stimulation of", action.duration_ms, limits.stimulate_ms, "ms")
             case AddPosition():
-                there = max(1, len(self._plan.positions_um), len(self.where.places())) + max(self._added, 0)
+                there = max(1, len(self.where.visits.planned)) + max(self._added, 0)
                 if there >= limits.max_positions:
                     return f"the plan has {there} positions already; max_positions is {limits.max_positions}"
         return None

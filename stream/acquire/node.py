@@ -8,6 +8,7 @@ import uuid
 from stream import metrics, plugins
 from stream.acquire.rig import Rig
 from stream.acquire.travel import Travel
+from stream.acquire.visits import Visits
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
 from stream.config import Configuration
@@ -33,7 +34,7 @@ def run(config: Configuration, around: Surroundings) -> None:
     watch = config.watch
     if watch.metrics:
         around.report("metrics", metrics.serve("acquire", watch.host, watch.acquire_port))
-    if wrong := Travel(config.limits, Whereabouts()).plan(config.plan):
+    if wrong := Travel(config.limits, Whereabouts()).visits(Visits(config.plan)):
         raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
     driver: Driver = plugins.load("drivers", config.camera.driver, around.base)()
     facts = RigFacts(around.run_dir, mw_per_mm2=config.dose.mw_per_mm2)

@@ -23,7 +23,7 @@ from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
 from stream.command import Ack, Action, Cause, Command, Decision, Target
 from stream.config import Configuration, PlanSettings
-from stream.errors import DriverError
+from stream.errors import ConfigError, DriverError
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap
 from stream.metrics import DISCONTINUITIES, FRAMES_LOST, FRAMES_RECEIVED, MESSAGES_REFUSED, QUEUE_DEPTH
@@ -109,10 +109,14 @@ class Rig:
 
         Raises
         ------
+        ConfigError
+            The plan leads from where the stage stands to where ``[limits]`` lets nothing go.
         DriverError
             A field has had its light in an earlier start of this run, and the rig cannot start in the dark.
         """
         plan, said = self._config.plan, self._driver.describe()
+        if wrong := self._guard.begin(said):
+            raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
         light = said.get("light") or {}
         longest_ms = self._config.limits.max_burst_ms
         plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})

@@ -1,42 +1,20 @@
-"""Where the stage may go: travel boxes and forbidden zones, for the goal and the straight way to it."""
+"""Where the stage may go: travel boxes and forbidden zones, for all that a move leads to and the straight ways."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import combinations
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
+from stream.acquire.visits import Visits
+from stream.acquire.ways import crossing, inside
 from stream.acquire.whereabouts import Goal, Whereabouts
-from stream.command import AddPosition, Command
-from stream.config import Box, LimitSettings, PlanSettings
+from stream.command import Acquire, AddPosition, Command
+from stream.config import LimitSettings
 from stream.layout import Position
 
-XY = tuple[float, float]
-
-
-def crosses(start: XY, goal: XY, zone: Box) -> bool:
-    """Whether the straight way from ``start`` to ``goal`` touches the rectangle (Liang and Barsky, 1984).
-
-    >>> crosses((0.0, 0.0), (10.0, 0.0), (4.0, 6.0, -1.0, 1.0))
-    True
-    >>> crosses((0.0, 0.0), (10.0, 0.0), (4.0, 6.0, 1.0, 2.0))
-    False
-    """
-    enter, leave = 0.0, 1.0
-    for begin, end, low, high in ((start[0], goal[0], *zone[:2]), (start[1], goal[1], *zone[2:])):
-        step = end - begin
-        if step == 0.0:
-            if not low <= begin <= high:
-                return False
-            continue
-        near, far = sorted(((low - begin) / step, (high - begin) / step))
-        enter, leave = max(enter, near), min(leave, far)
-    return enter <= leave
-
-
-def inside(point: XY, zone: Box) -> bool:
-    """Whether a point lies in the rectangle or on its edge."""
-    return zone[0] <= point[0] <= zone[1] and zone[2] <= point[1] <= zone[3]
+_BLIND = "no frame shows yet where the stage is, so nobody knows"
+_UNKNOWN_UM = (math.nan, math.nan, math.nan)
 
 
 def outside(name: str, value: float | None, limits: tuple[float, float] | None, unit: str) -> str | None:
@@ -47,7 +25,10 @@ def outside(name: str, value: float | None, limits: tuple[float, float] | None, 
 
 
 class Travel:
-    """Checks moves against ``[limits]``; every method returns what is wrong, or None."""
+    """Checks moves against ``[limits]``; every method returns what is wrong, or None.
+
+    A position of the plan is more than a point: with it go its planes and its tiles.
+    """
 
     def __init__(self, limits: LimitSettings, where: Whereabouts) -> None:
         self._limits = limits
@@ -58,32 +39,47 @@ class Travel:
         goal = self._where.goal(command.action)
         if goal is None:
             return None
-        origin = self._where.origin(command.target.position)
-        return self._outside_box(goal) or self._too_long(goal) or self._forbidden(command, goal, origin)
+        return self._outside_box(goal) or self._too_long(goal) or self._leads_astray(command, goal)
 
-    def stops(self, places: Iterable[Position]) -> str | None:
-        """Say why the stage may not go from place to place, beginning where it stands."""
-        at = self._where.at_um
-        way: list[Position] = [at] if at is not None else []
+    def stops(self, places: Sequence[Position]) -> str | None:
+        """Say why the stage may not go from place to place, each of them before or after any place of the plan."""
+        starts = self._where.leads_um()
+        longest = self._limits.max_move_um
         for place in places:
-            wrong = self._outside_box(place) or (self._zone_on_way(way[-1], place) if way else self._in_zone(place))
-            if wrong:
+            if wrong := self._outside_box(place):
                 return wrong
-            way.append(place)
-        return self._zone_on_way(way[-1], at) if at is not None and len(way) > 1 else None
+            if longest is not None and all(math.dist(start, place) > longest for start in starts):
+                return f"{_said(place)} is farther than max_move_um = {longest:g} from every place of the plan"
+        each_way = [self._astray(pair[:1], pair[1:]) for pair in pairwise(places)]
+        return self._astray(starts, places) or self._astray(places, starts) or next(filter(None, each_way), None)
 
-    def plan(self, plan: PlanSettings) -> str | None:
-        """Say what is wrong with the positions of a plan: where they are, and the ways between them."""
-        places = plan.positions_um
-        for place in places:
-            if wrong := self._outside_box(place) or self._in_zone(place):
-                return wrong
-        return next((w for a, b in combinations(places, 2) if (w := self._zone_on_way(a, b))), None)
+    def visits(self, visits: Visits) -> str | None:
+        """Say what is wrong with where a plan leads: its positions with planes and tiles, and the ways between them.
+
+        What nobody knows yet is not judged.
+        """
+        if visits.tiles_unknown and visits.at_um is not None and self._bound:
+            return "it has tiles, and the driver does not say how large an image is (roi_px and affine_um)"
+        leads = [visit.leads_um(visit.place_um) for visit in visits.planned]
+        places = [place for visit in leads for place in visit]
+        boxed = next(filter(None, map(self._outside_box, places)), None)
+        start = [visits.at_um] if visits.at_um is not None else []
+        return boxed or self._astray(places, places) or self._astray(start, [p for visit in leads[:1] for p in visit])
+
+    def back(self, place_um: Position) -> str | None:
+        """Say why the stage may not go to where a frame was taken, from anywhere in the plan, and back again."""
+        at, there = self._where.leads_um(), [place_um]
+        return self._outside_box((*place_um[:2], None)) or self._astray(at, there) or self._astray(there, at)
+
+    @property
+    def _bound(self) -> bool:
+        """Whether x and y are limited."""
+        return bool(self._limits.forbidden_um or self._limits.x_um or self._limits.y_um)
 
     def _outside_box(self, goal: Goal) -> str | None:
         limits = self._limits
         wrong = (
-            outside(name, value, box, "µm")
+            outside(name, None if value is None or math.isnan(value) else value, box, "µm")
             for name, value, box in zip("xyz", goal, (limits.x_um, limits.y_um, limits.z_um), strict=True)
         )
         return next(filter(None, wrong), None)
@@ -93,39 +89,66 @@ class Travel:
         if longest is None:
             return None
         if at is None:
-            return "no frame shows yet where the stage is, so nobody knows how long the move would be"
+            return f"{_BLIND} how long the move would be"
         length_um = math.dist(at, _filled(goal, at))
         if length_um > longest:
             return f"a move of {length_um:.1f} µm is longer than max_move_um = {longest:g}"
         return None
 
-    def _forbidden(self, command: Command, goal: Goal, origin: Position | None) -> str | None:
-        if not self._limits.forbidden_um or (goal[0] is None and goal[1] is None):
-            return None
-        at = self._where.at_um
-        if at is None or origin is None:
-            return "no frame shows yet where the stage is, so nobody knows whether its way is free"
-        end = _filled(goal, origin)
-        # A place of the plan is visited from every other one, and the plan moves on while a command waits its turn.
-        places = self._where.places()
-        moved = None if isinstance(command.action, AddPosition) else command.target.position
-        starts = [at, *(place for p, place in places.items() if p != moved)]
-        return next(filter(None, (self._zone_on_way(start, end) for start in starts)), None)
+    def _leads_astray(self, command: Command, goal: Goal) -> str | None:
+        """Judge all places of a position's visit, when it lies where the command puts it."""
+        where, action = self._where, command.action
+        origin, number = where.origin_of(command), where.number(command)
+        led = _led(command, goal)
+        if where.visits.tiles_unknown and self._bound:
+            return "the plan has tiles, and nobody knows how large an image is"
+        if origin is None and self._needs_origin(led, goal):
+            return f"{_BLIND} whether its way is free"
+        place = _filled(goal, origin or _UNKNOWN_UM)
+        leads = (place,) if isinstance(action, Acquire) else where.visits.of(number).leads_um(place)
+        boxed = next(filter(None, (self._outside_box(_only(lead, led)) for lead in leads)), None)
+        if boxed or not (led[0] or led[1]):
+            return boxed
+        return self._astray(where.leads_um(but=number), leads)
 
-    def _in_zone(self, place: Position) -> str | None:
-        zone = next((zone for zone in self._limits.forbidden_um if inside(place[:2], zone)), None)
-        return f"({place[0]:g}, {place[1]:g}) µm is in the forbidden zone {zone}" if zone else None
+    def _needs_origin(self, led: Sequence[bool], goal: Goal) -> bool:
+        """Whether it matters where the axes stand that a command leaves open."""
+        return bool(
+            (self._limits.forbidden_um and (led[0] or led[1])) or (self._limits.z_um and led[2] and goal[2] is None)
+        )
 
-    def _zone_on_way(self, start: Position, end: Position) -> str | None:
-        if wrong := self._in_zone(end):
-            return wrong
+    def _astray(self, starts: Sequence[Position], goals: Sequence[Position]) -> str | None:
+        """Say which goal is in a forbidden zone, or which way to one from any start crosses one."""
+        begins, ends = _flat(starts), _flat(goals)
         for zone in self._limits.forbidden_um:
-            # Out of a zone, where somebody drove it by hand, the stage may always go.
-            if not inside(start[:2], zone) and crosses(start[:2], end[:2], zone):
-                return f"the way to ({end[0]:g}, {end[1]:g}) µm crosses the forbidden zone {zone}"
+            for end in ends:
+                if inside(end, zone):
+                    return f"{_said(end)} is in the forbidden zone {zone}"
+            if (way := crossing(begins, ends, zone)) is not None:
+                return f"the way from {_said(way[0])} to {_said(way[1])} crosses the forbidden zone {zone}"
         return None
 
 
 def _filled(goal: Goal, origin: Position) -> Position:
     x, y, z = (now if value is None else value for value, now in zip(goal, origin, strict=True))
     return (x, y, z)
+
+
+def _led(command: Command, goal: Goal) -> tuple[bool, bool, bool]:
+    """Say along which axes a command leads the stage: a new position has a focus, whether it is said or not."""
+    x, y, z = (value is not None for value in goal)
+    return x, y, z or isinstance(command.action, AddPosition)
+
+
+def _only(place: Position, axes: Sequence[bool]) -> Goal:
+    x, y, z = (value if led else None for value, led in zip(place, axes, strict=True))
+    return (x, y, z)
+
+
+def _flat(places: Iterable[Position]) -> list[tuple[float, float]]:
+    """Return places in the plane, each once."""
+    return list(dict.fromkeys(place[:2] for place in places))
+
+
+def _said(place: Sequence[float]) -> str:
+    return f"({place[0]:g}, {place[1]:g}) µm"

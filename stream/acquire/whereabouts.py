@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from stream.command import Acquire, Action, AddPosition, Command, MoveStage, Recentre, SetBinning, SetPixelType, SetRoi
+from stream.acquire.visits import Visits
+from stream.command import (
+    Acquire,
+    Action,
+    AddPosition,
+    Command,
+    DropPosition,
+    MoveStage,
+    Recentre,
+    SetBinning,
+    SetPixelType,
+    SetRoi,
+)
+from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Frame, is_aside
 from stream.layout import Position, Size, image_um
@@ -23,40 +37,67 @@ class Whereabouts:
     """Stage position, places of the plan and geometry of the image. Safe from several threads.
 
     A command that was applied counts before the first frame that shows it: its readback stands until that frame comes.
+    The driver goes back to the places that a plan states and that commands set; frames tell the others.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.visits = Visits(PlanSettings())
+        """Where the plan's visits lead."""
+        self._stated: set[int] = set()
+        self._dropped: set[int] = set()
         self._newest: Frame | None = None
         self._places: dict[int, Position] = {}
         self._moved: tuple[str, Position] | None = None
         self._reshaped = ""
         self._exposures_ms: dict[str, float] = {}
 
+    def plan(self, visits: Visits) -> None:
+        """Take the places of a plan as known from now on."""
+        with self._lock:
+            self.visits = visits
+            self._places |= visits.places_um()
+            self._stated = set(visits.places_um())
+
     def took(self, frame: Frame) -> None:
         """See a frame."""
         with self._lock:
             self._newest = frame
-            if not is_aside(frame.field):
-                self._places[frame.index.p] = frame.stage_um
-            if not is_aside(frame.field):
-                self._exposures_ms[frame.channel] = frame.exposure_ms
             if self._moved and self._moved[0] in frame.commands:
                 self._moved = None
             if self._reshaped in frame.commands:
                 self._reshaped = ""
+            if is_aside(frame.field):
+                return
+            self._exposures_ms[frame.channel] = frame.exposure_ms
+            if frame.index.p not in self._stated and self._moved is None:
+                self._places[frame.index.p] = self.visits.seen_um(frame)
 
     def applied(self, command: Command, readback: Readback) -> None:
         """Note a command that no frame has shown yet."""
-        stage_um = readback.values.get("stage_um")
+        stage_um = _place(readback.values.get("stage_um"))
         with self._lock:
             if isinstance(command.action, SetRoi | SetBinning | SetPixelType):
                 self._reshaped = command.command_id
-            elif stage_um is not None and len(stage_um) == 3:
-                x, y, z = (float(v) for v in stage_um)
-                self._moved = (command.command_id, (x, y, z))
-                if command.target.position is not None:
-                    self._places[command.target.position] = (x, y, z)
+            elif stage_um is not None:
+                self._moved = (command.command_id, stage_um)
+
+    def placed(self, command: Command, readback: Readback) -> None:
+        """Note where the plan has a position since a command was applied, whether a frame has shown it or not."""
+        action, values = command.action, readback.values
+        place_um = _place(values.get("position_um", values.get("stage_um")))
+        if isinstance(action, AddPosition) and place_um is None:
+            place_um = self._asked(command, action)
+        with self._lock:
+            number = self._number(values.get("position", command.target.position))
+            if number is None:
+                return
+            if isinstance(action, DropPosition):
+                self._dropped.add(number)
+            elif isinstance(action, MoveStage | Recentre | AddPosition) and place_um is not None:
+                self._places[number] = place_um
+                self._dropped.discard(number)
+                self._stated |= {number} if isinstance(action, AddPosition) else set()
 
     @property
     def newest(self) -> Frame | None:
@@ -78,9 +119,25 @@ class Whereabouts:
             return self._newest.stage_um if self._newest else None
 
     def places(self) -> Mapping[int, Position]:
-        """Return the places of the plan by their number, as they were last seen."""
+        """Return the places of the plan by their number: where the driver goes back to, or was last seen."""
         with self._lock:
             return dict(self._places)
+
+    def leads_um(self, but: int | None = None) -> list[Position]:
+        """Return everywhere that the plan leads now: planes and tiles of all positions ``but`` one, and the stage."""
+        at, visits = self.at_um, self.visits
+        leads = [at] if at is not None else []
+        for position, place in self.places().items():
+            leads += visits.of(position).leads_um(place) if position != but else ()
+        return leads
+
+    def number(self, command: Command) -> int | None:
+        """Return which position of the plan a command moves or brings back; None: a new one, or nobody knows."""
+        position = command.target.position
+        with self._lock:
+            if isinstance(command.action, AddPosition):
+                return position if position in self._dropped else None
+            return self._number(position)
 
     def stage_for(self, target_um: tuple[float, float]) -> tuple[float, float]:
         """Return the stage position (x, y) in µm that brings ``target_um`` to the middle of the image.
@@ -137,12 +194,37 @@ class Whereabouts:
         nearest = None if position is not None else self._nearest(action.at_um)
         return (*self.stage_for(action.at_um), (nearest or origin)[2])
 
+    def origin_of(self, command: Command) -> Position | None:
+        """Return where the axes come from that a command leaves open; a new position has the focus of the nearest."""
+        action, position = command.action, command.target.position
+        known = self.places().get(position) if position is not None else None
+        if known is None and isinstance(action, AddPosition):
+            known = self._nearest((action.x_um, action.y_um))
+        return known or self.origin(position)
+
     def _nearest(self, at_um: tuple[float, float]) -> Position | None:
-        """Return the place of the plan that is nearest to a point."""
-        return min(self.places().values(), key=lambda place: math.dist(place[:2], at_um), default=None)
+        """Return the place that is nearest to a point, of those that the plan visits."""
+        with self._lock:
+            visited = [place for number, place in self._places.items() if number not in self._dropped]
+        return min(visited, key=lambda place: math.dist(place[:2], at_um), default=None)
 
     def origin(self, position: int | None) -> Position | None:
         """Return where the axes that a command leaves alone stand: at the plan's position, or where the stage is."""
         with self._lock:
-            place = self._places.get(position) if position is not None else None
+            number = self._number(position)
+            place = self._places.get(number) if number is not None else None
         return place or self.at_um
+
+    def _asked(self, command: Command, action: AddPosition) -> Position | None:
+        origin = self.origin_of(command)
+        z_um = action.z_um if action.z_um is not None or origin is None else origin[2]
+        return None if z_um is None else (action.x_um, action.y_um, z_um)
+
+    def _number(self, position: int | None) -> int | None:
+        """Return a position's number; without one that of the only position that is visited."""
+        visited = [number for number in self._places if number not in self._dropped]
+        return visited[0] if position is None and len(visited) == 1 else position
+
+
+def _place(values: Any) -> Position | None:
+    return (float(values[0]), float(values[1]), float(values[2])) if values is not None and len(values) == 3 else None

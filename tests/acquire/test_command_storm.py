@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from useq import MDASequence
 
 from stream import command as c
-from stream.acquire.travel import crosses, inside
+from stream.acquire.ways import crosses, inside
 from stream.config import Configuration, DoseSettings, LimitSettings, PlanSettings
 from tests.cases.hand_rig import Table
 

@@ -25,10 +25,12 @@ from stream.command import (
     SetExposure,
     SetInterval,
     SetLight,
+    Stimulate,
     Stop,
 )
-from stream.config import LimitSettings
+from stream.config import LimitSettings, PlanSettings
 from stream.frame import Frame, FrameRef, Stamps
+from stream.stages import Readback
 
 LIMITS = LimitSettings(
     allow=("set_exposure", "set_interval", "set_light", "move_stage", "recentre"),
@@ -190,11 +192,11 @@ def test_positions_are_counted() -> None:
     guard = guard_of(LimitSettings(max_positions=2))
     more = command(AddPosition(x_um=1, y_um=1))
     assert guard.check(more, 0) is None
-    guard.applied(more)
+    guard.applied(more, Readback({}))
     verdict = guard.check(more, 0)
     assert verdict is not None
     assert "max_positions is 2" in verdict.reason
-    guard.applied(command(DropPosition()))
+    guard.applied(command(DropPosition()), Readback({}))
     assert guard.check(more, 0) is None
 
 
@@ -218,3 +220,26 @@ def test_a_grid_is_judged_with_the_image_that_it_will_be_taken_with(
     where.took(wide)
     verdict = Guard(LimitSettings(**limits), recent, where).check(command(Acquire(sequence={"grid_plan": grid})), 0)
     assert says in verdict.reason if verdict is not None else says is None
+
+
+def test_a_stimulation_takes_the_stage_no_way_that_is_forbidden() -> None:
+    """The mask was drawn on a frame on the other side of a zone: the stage would go there, and come back."""
+    guard = guard_of(LimitSettings(forbidden_um=[(40, 60, -10, 10)]))
+    there, here = replace(frame(1, 1000), stage_um=(100.0, 0.0, 0.0)), frame(0, 1000)
+    guard._recent.took(there)
+    mask = Stimulate(mask_yx_px=(((0, 0), (0, 3), (3, 3)),), duration_ms=5)
+    assert guard.check(command(mask, here.ref), round(1000e6)) is None
+    verdict = guard.check(command(mask, there.ref), round(1000e6))
+    assert verdict is not None
+    assert "crosses the forbidden zone" in verdict.reason
+    unknown = guard.check(command(mask, frame(9, 0).ref, origin="operator", max_age_ms=None), round(1000e6))
+    assert unknown is not None
+    assert "has not taken" in unknown.reason
+
+
+def test_a_plan_is_judged_where_the_stage_stands_as_it_begins() -> None:
+    plan = PlanSettings.model_validate({"protocol": {"z_plan": {"range": 4, "step": 2}}})
+    guard = Guard(LimitSettings(z_um=(-5, 5)), Recent(), plan=plan)
+    assert guard.begin({}) is None
+    assert guard.begin({"stage_um": (0.0, 0.0, 3.0)}) is None
+    assert "z 6 µm is outside" in str(guard.begin({"stage_um": (0.0, 0.0, 4.0)}))

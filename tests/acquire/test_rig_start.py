@@ -12,7 +12,7 @@ from drivers.virtual.driver import VirtualDriver
 from stream.acquire.rig import Rig
 from stream.command import SetLight
 from stream.config import Configuration, RunSettings
-from stream.errors import DriverError
+from stream.errors import ConfigError, DriverError
 from stream.facts.rig import RigFacts
 from stream.wire.control import ControlClient, ControlServer
 from stream.wire.publish import Publisher
@@ -69,3 +69,13 @@ def test_or_not_at_all(tmp_path: Path) -> None:
         rig_bench(tmp_path, dose=BUDGET | {"at_budget": "stop"}),
     ):
         raise AssertionError("it began")
+
+
+def test_a_plan_that_leads_beyond_the_limits_from_where_the_stage_stands_does_not_begin(tmp_path: Path) -> None:
+    camera = {"driver": "virtual", "options": {"seed": 3, "cells": 3, "size_px": [64, 64], "truth_dir": None}}
+    plan = {"protocol": {"z_plan": {"range": 4, "step": 2}}}
+    with (
+        pytest.raises(ConfigError, match="z -2 µm is outside"),
+        rig_bench(tmp_path, VirtualDriver(), camera=camera, plan=plan, limits={"z_um": [-1, 1]}),
+    ):
+        pass

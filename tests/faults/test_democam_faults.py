@@ -12,7 +12,7 @@ import pytest
 
 from drivers.micromanager.driver import MicroManagerDriver
 from stream import command as c
-from stream.acquire.travel import inside
+from stream.acquire.ways import inside
 from tests.cases.rig_bench import RigBench, rig_bench
 
 ZONE = (20.0, 40.0, -10.0, 60.0)

@@ -112,6 +112,12 @@ def test_absolute_places_are_not_moved(protocol: dict[str, Any], to: tuple[float
         found.move(0, (place[0] + (axis == "x"), place[1], place[2] + (axis == "z")))
 
 
+def test_a_position_with_absolute_tiles_lies_at_its_first_one() -> None:
+    """It lay at the origin, where a move of its focus then drove the stage."""
+    found = course(grid_plan={"top": 500, "bottom": 410, "left": 300, "right": 390})
+    assert found.spots[0].planned_um == pytest.approx((350, 475, 30))
+
+
 def test_sequences_beside_the_plan_count_their_own_time_points() -> None:
     sequence = MDASequence.model_validate(
         {"stage_positions": [(1, 2, 3)], "time_plan": {"interval": 0.5, "loops": 2}, "z_plan": {"range": 2, "step": 1}}

@@ -357,13 +357,13 @@ def test_the_stage_goes_where_the_guard_was_told(bench: Any, sequence: dict[str,
     """Guard and driver lay a sequence out alike: every frame lies where it was judged, in order."""
     start(bench, stage_positions=TWO, time_plan={"interval": 0.05, "loops": 1000})
     where = Whereabouts()
+    guard = Guard(LimitSettings(), Recent(), where, plan=PlanSettings(mode="mda", positions_um=TWO))
+    assert guard.begin(bench.driver.describe()) is None
     for frame in bench.frames(2):
         where.took(frame)
     target = {} if "stage_positions" in sequence else {"position": 1}
     action = acquire(sequence, **more)
-    judged = Guard(LimitSettings(), Recent(), where).outline(
-        c.Command(command_id="x", action=action, issued_wall_ns=0, target=c.Target(**target))
-    )
+    judged = guard.outline(c.Command(command_id="x", action=action, issued_wall_ns=0, target=c.Target(**target)))
     assert judged is not None
     name, _ = bench.apply(action, **target)
 
