@@ -98,8 +98,10 @@ class ResultWriter:
             raise StoreError(f"{self._folder}: what is here cannot be gone on with: {error!r}") from error
         self._labels, self._parents, self._mothers = left.labels, left.parents, left.mothers
         self._log = EventLog(self._folder / EVENTS)
+        known = left.revisions
         for event in events:
-            if event.revision > left.revisions.get(event.event_id, -1):
+            if event.revision > known.get(event.event_id, -1):
+                known[event.event_id] = event.revision
                 self.said([event])
             else:
                 self._note(event)

@@ -394,7 +394,7 @@ def test_revisions_that_the_killed_writer_had_not_written_are_made_up_for(tmp_pa
     write(tmp_path, frames, tracks(t1=0, t2=1, t3=1), {3: said[:1]})
     for _ in range(2):  # and not twice
         again = ResultWriter(tmp_path)
-        again.take_up(said)
+        again.take_up([*said, *said])
         again.close()
     words = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [(one["event_id"], one["status"]) for one in words] == [
