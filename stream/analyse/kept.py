@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 import xxhash
 
+from stream.analyse.afford import Affordable
 from stream.clock import Clock, now_ns
 from stream.config import ChainSettings
 from stream.errors import StoreError
@@ -24,7 +25,6 @@ SCHEMA = 2
 SUFFIX = ".state"
 DIGEST_BYTES = 16
 _COLUMNS = ("host", "t_pop_ns", "elapsed_s", "step", "open", "family", "chain")
-_FOLLOW = 0.2
 _PATIENCE_S = 10.0
 
 
@@ -85,16 +85,16 @@ class Keeper:
     """Writes ``state/FIELD.state`` on a thread of its own, of every field the newest.
 
     Only a state of the last decided frame is worth anything, so a field is kept after every frame, or, where writing
-    would take more than ``share`` of the time between its frames, not at all.
+    would take more than ``share`` of the time between its frames, hardly ever
+    (:class:`~stream.analyse.afford.Affordable`).
     """
 
     def __init__(self, folder: Path, settings: ChainSettings, share: float, clock: Clock = now_ns) -> None:
-        self._folder, self._share, self._clock = folder, share, clock
+        self._folder, self._clock = folder, clock
+        self._affordable = Affordable(share)
         self._made_by = (
             f"{metadata.version('cytoloop')} {xxhash.xxh3_64_hexdigest(settings.model_dump_json().encode())}"
         )
-        self._seen_ns: dict[str, int] = {}
-        self._cost_s = 0.0
         self._waiting: dict[str, Kept] = {}
         self._changed = threading.Condition()
         self._over = self._failing = False
@@ -113,10 +113,7 @@ class Keeper:
 
     def wants(self, moment: Moment) -> bool:
         """Say whether the field should be kept as it will stand after this moment; ask once for every moment."""
-        now, field = self._clock(), moment.frame.field
-        before = self._seen_ns.get(field)
-        self._seen_ns[field] = now
-        return self._share > 0 and (before is None or self._cost_s <= self._share * (now - before) / 1e9)
+        return self._affordable.ask(moment.frame.field, self._clock())
 
     def keep(self, kept: Kept) -> None:
         """Have a field written down soon; what waits of the same field is older and is let go."""
@@ -163,5 +160,4 @@ class Keeper:
             self._failing = True
         else:
             self._failing = False
-        spent_s = (self._clock() - begin) / 1e9
-        self._cost_s += _FOLLOW * (spent_s - self._cost_s) if self._cost_s else spent_s
+        self._affordable.spent(kept.ref.field, (self._clock() - begin) / 1e9)

@@ -222,22 +222,25 @@ def test_files_that_cannot_be_used_are_passed_over(tmp_path: Path, caplog: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_field_is_kept_where_writing_takes_its_share_of_the_time_at_most(tmp_path: Path) -> None:
-    clock = FakeClock()
+def test_a_slow_write_is_not_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is cold once; then it is fast."""
+    clock, slow_ms, write = FakeClock(), [300.0], Path.write_bytes
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        clock.advance_ms(slow_ms.pop() if slow_ms else 5.0)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     keeper = Keeper(tmp_path, CHAIN, 0.01, clock)
-    keeper._cost_s = 0.005
     moment = Moment(Frame("run", "Camera", "s", 0, 0, FIELD, 0, np.zeros((4, 4), np.uint8)))
-    other = replace(moment, frame=replace(moment.frame, field="Camera:p1"))
-    wanted = [keeper.wants(moment)]
-    for after_ms in (499, 501, 100):
-        clock.advance_ms(after_ms)
-        wanted.append(keeper.wants(moment))
-    assert wanted == [True, False, True, False]
-    assert keeper.wants(other)
+    kept = []
+    for number in range(20):
+        if keeper.wants(moment):
+            keeper._write(KEPT)
+            kept.append(number)
+        clock.advance_ms(10_000)
+    assert kept == [0, *range(3, 20)]
     keeper.close(ended=True)
-    never = Keeper(tmp_path, CHAIN, 0.0, clock)
-    assert not never.wants(moment)
-    never.close(ended=True)
 
 
 def test_a_disk_that_refuses_is_told_once_and_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
