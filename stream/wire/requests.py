@@ -14,6 +14,7 @@ from stream.wire.header import Header, text, tree, unpack
 from stream.wire.link import CONTROL_TOPIC
 from stream.wire.messages import Alive
 from stream.wire.read import read_alive
+from stream.wire.size import require_readable
 
 QUEUED = 1024
 """How many requests, answers or acks may wait at either end."""
@@ -71,8 +72,10 @@ def read_request(sender: bytes, parts: list[bytes]) -> Request:
 def _read_content(header: Header) -> Content:
     kind = text(header, "kind")
     if kind == "command":
+        said = text(header, "command")
+        require_readable(said)
         try:
-            return Command.model_validate_json(text(header, "command"))
+            return Command.model_validate_json(said)
         except ValidationError as error:
             raise Malformed(f"not a command: {_first_fault(error)}") from error
     if kind == "decision":
