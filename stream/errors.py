@@ -9,6 +9,7 @@
     │   └── RuntimeUnavailable  a network's runtime that was asked for cannot be used here, or computes wrongly
     ├── DriverError        a device or a source failed
     │   ├── Refused        a command that this driver cannot honour now; the message is the reason
+    │   │   └── Expired    one whose data grew too old while it waited for its turn at the hardware
     │   └── SourceError    a recording that cannot be read
     ├── WireError          a link between nodes failed
     │   ├── Malformed      a message that is not ours, or is torn
@@ -48,6 +49,10 @@ class DriverError(CytoloopError):
 
 class Refused(DriverError):
     """A command that this driver cannot honour now; the message is the reason."""
+
+
+class Expired(Refused):
+    """A command whose data grew too old while it waited for its turn at the hardware."""
 
 
 class SourceError(DriverError):

@@ -41,6 +41,14 @@ class Readback:
     ends: tuple[str, ...] = ()
 
 
+StillGood = Callable[[], None]
+"""Raises Refused where a command should not be applied any more."""
+
+
+def always() -> None:
+    """Let a command be applied, however long it waited."""
+
+
 class Driver(Protocol):
     """A source of frames that may be commanded. It owns its threads; any method may be called from any thread."""
 
@@ -56,8 +64,12 @@ class Driver(Protocol):
     def next(self, timeout_s: float) -> Frame | Gap | Ended | None:
         """Return the next frame or discontinuity; None when nothing came in time; Ended again and again at the end."""
 
-    def apply(self, command: Command) -> Readback:
-        """Apply between frames, read back and compare. Raises Refused (with the reason) or DriverError."""
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
+        """Apply between frames, read back and compare. Raises Refused (with the reason) or DriverError.
+
+        ``still_good`` is asked when the hardware is free for the command and before anything is changed; what it
+        raises is raised here.
+        """
 
     def backlog(self) -> int:
         """Frames taken and not yet handed out."""

@@ -30,7 +30,7 @@ from stream.command import ACTION_KINDS, Acquire, Cancel, Command
 from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.frame import Ended, Frame, Gap
-from stream.stages import Readback
+from stream.stages import Readback, StillGood, always
 
 Options = TypeVar("Options", bound=MicroManagerOptions)
 _LOAD_S = 120.0
@@ -177,7 +177,7 @@ class MicroManagerDriver(Generic[Options]):
         """Return the next frame or gap; None when nothing came in time; Ended again and again at the end."""
         return self._outbox.get(timeout_s)
 
-    def apply(self, command: Command) -> Readback:
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
         """Apply between frames; see :meth:`Commands.apply` for what it raises."""
         mode, commands, asked_ns = self._mode, self._commands, now_ns()
         if mode is None or commands is None:
@@ -186,6 +186,7 @@ class MicroManagerDriver(Generic[Options]):
         def call() -> Readback:
             if self._outbox.ended:
                 raise Refused(f"the acquisition has ended: {self._outbox.ended.reason}")
+            still_good()
             began_ns, spent_before_ns = now_ns(), spent_ns()
             values = commands.apply(command)
             pending: Callable[[], bool] | None = None

@@ -19,7 +19,7 @@ from stream.command import Command, Pause, Resume, SetInterval, Stop
 from stream.config import CameraSettings, PlanSettings, Settings, parse
 from stream.errors import DriverError, FrameError, Refused, SourceError
 from stream.frame import Affine, Ended, Frame, Gap, Stamps, Stride, field_name
-from stream.stages import Readback
+from stream.stages import Readback, StillGood, always
 
 _log = logging.getLogger(__name__)
 COMMANDS = ("set_interval", "pause", "resume", "stop")
@@ -131,12 +131,13 @@ class ReplayDriver:
                 self._change.wait((left_ns if wait_ns is None else min(left_ns, wait_ns)) / 1e9)
             return Ended(self._ended)
 
-    def apply(self, command: Command) -> Readback:
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
         """Pause, resume, stop or change the rate. Raises Refused for anything that a recording cannot do."""
         action = command.action
         with self._change:
             if self._over():
                 raise Refused(f"the replay has ended: {self._ended}")
+            still_good()
             match action:
                 case Pause():
                     self._paused = True

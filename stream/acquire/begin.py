@@ -6,7 +6,7 @@ import threading
 
 from stream.command import Command, Stop
 from stream.config import PlanSettings
-from stream.stages import Darkens, Driver, Readback
+from stream.stages import Darkens, Driver, Readback, StillGood, always
 
 
 class Beginning:
@@ -33,10 +33,10 @@ class Beginning:
         if isinstance(self._driver, Darkens):
             self._driver.darken()
 
-    def apply(self, command: Command) -> Readback:
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
         """Apply a command as the driver does; a stop before the start needs no camera."""
         with self._lock:
             if not self._begun and isinstance(command.action, Stop):
                 self.called_off.set()
                 return Readback({}, takes_frame=False)
-        return self._driver.apply(command)
+        return self._driver.apply(command, still_good)

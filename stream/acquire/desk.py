@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from stream.acquire.answers import Answers, Ledger
@@ -29,10 +30,10 @@ from stream.command import (
     Resume,
     Stop,
 )
-from stream.errors import CytoloopError, Refused
+from stream.errors import CytoloopError, Expired, Refused
 from stream.frame import Frame
 from stream.metrics import COMMAND_SECONDS
-from stream.stages import Darkens, Readback
+from stream.stages import Darkens, Readback, StillGood
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ _LAST = 1_000_000
 class Applies(Protocol):
     """What carries commands out: a driver, as far as the desk knows it."""
 
-    def apply(self, command: Command) -> Readback: ...
+    def apply(self, command: Command, still_good: StillGood) -> Readback: ...
 
 
 def _nobody(command: Command, readback: Readback) -> None:
@@ -243,10 +244,10 @@ class Desk:
             dose.asked(command, self._guard.field_of(command), self._guard.outline(command))
             if is_urgent(command):
                 self._darken()
-            readback = self._driver.apply(command)
+            readback = self._driver.apply(command, partial(self._judge.still_good, pending))
         except Refused as refusal:
             dose.refused(command)
-            self._not_done(pending, AckState.REFUSED, refusal)
+            self._not_done(pending, AckState.EXPIRED if isinstance(refusal, Expired) else AckState.REFUSED, refusal)
         except CytoloopError as error:
             dose.answered(command, None)
             self._not_done(pending, AckState.FAILED, error)

@@ -10,6 +10,7 @@ from stream.acquire.pending import Pending
 from stream.acquire.precedence import applies_in_shadow, supersedes
 from stream.clock import Clock
 from stream.command import AckState, Stop
+from stream.errors import Expired, Refused
 
 _NEWER = Verdict(AckState.SUPERSEDED, "a newer command of the same kind arrived first")
 _STOPPED = Verdict(AckState.REFUSED, "the run was stopped before the command's turn")
@@ -33,6 +34,21 @@ class Judge:
         found = found or guard.check(command, self._clock(), approved=bool(pending.approved_by))
         shadowed = guard.limits.shadow and not applies_in_shadow(command)
         return found or (_SHADOWED if shadowed else None)
+
+    def still_good(self, pending: Pending) -> None:
+        """Look once more, now that the hardware is free: the wait for it may have been long.
+
+        Raises
+        ------
+        Expired
+            The data that the command was decided on are too old by now.
+        Refused
+            Meanwhile the run was stopped, or feedback is not heard any more.
+        """
+        if barred := self._barred(pending):
+            raise Refused(barred.reason)
+        if late := self._too_old(pending):
+            raise Expired(late.reason)
 
     def passed(self, newer: Pending) -> list[Pending]:
         """A command goes on: return those that waited for their turn before it came, and are pointless now."""

@@ -32,7 +32,7 @@ from stream.config import CameraSettings, LimitSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame
-from stream.stages import Readback
+from stream.stages import Readback, StillGood, always
 
 
 class HandDriver:
@@ -56,7 +56,8 @@ class HandDriver:
     def next(self, timeout_s: float) -> Ended:
         return Ended("by hand")
 
-    def apply(self, command: Command) -> Readback:
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
+        still_good()
         self.at_gate.set()
         assert self.gate.wait(10)
         action = command.action

@@ -18,7 +18,7 @@ from stream.command import Ack, Acquire, Action, Cancel, Cause, Command
 from stream.config import LimitSettings, PlanSettings
 from stream.facts.rig import RigFacts
 from stream.frame import Frame
-from stream.stages import Readback
+from stream.stages import Readback, StillGood, always
 
 BURST = Acquire.model_validate({"sequence": {"time_plan": {"interval": 0, "loops": 3}}})
 LIMIT_NS = 2_000_000_000
@@ -30,7 +30,7 @@ class Beside:
     def __init__(self) -> None:
         self.pending: set[str] = set()
 
-    def apply(self, command: Command) -> Readback:
+    def apply(self, command: Command, still_good: StillGood = always) -> Readback:
         if isinstance(command.action, Cancel):
             left, self.pending = tuple(self.pending), set()
             return Readback({}, takes_frame=False, ends=left)

@@ -25,7 +25,7 @@ from stream.config import CameraSettings, Configuration, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap, Stamps, field_name
-from stream.stages import Readback
+from stream.stages import Readback, StillGood, always
 
 CAMERA = "cam"
 
@@ -90,9 +90,10 @@ class HandDriver:
         threading.Event().wait(min(timeout_s, 0.01))
         return None
 
-    def apply(self, command: c.Command) -> Readback:
+    def apply(self, command: c.Command, still_good: StillGood = always) -> Readback:
         self.at_gate.set()
         assert self.gate.wait(20)
+        still_good()
         action = command.action
         if fault := self.faults.get(action.kind):
             raise fault

@@ -17,8 +17,9 @@ from drivers.micromanager.load import load_core
 from drivers.micromanager.options import MicroManagerOptions
 from drivers.micromanager.unload import unload
 from stream import command as c
+from stream.clock import now_ns
 from stream.config import PlanSettings
-from stream.errors import ConfigError, DriverError, Refused
+from stream.errors import ConfigError, DriverError, Expired, Refused
 from stream.frame import Frame, Gap
 
 
@@ -266,3 +267,21 @@ def test_stimulation_says_why_not(bench: Any) -> None:
 def test_an_unknown_channel_stops_the_start(bench: Any) -> None:
     with pytest.raises(ConfigError, match="no channel 'GFP'"):
         bench.driver.start(PlanSettings(mode="mda", channels=("GFP",)))
+
+
+def test_a_command_is_asked_once_more_when_the_frame_is_through(bench: Any) -> None:
+    """The exposure that it waits for may have made its data old."""
+    bench.start(mode="mda", exposure_ms=400.0)
+    bench.frames(1)
+    asked_ns = now_ns()
+    asked: list[int] = []
+
+    def too_late() -> None:
+        asked.append(now_ns())
+        raise Expired("too late")
+
+    command = c.Command(command_id="late", action=c.MoveStage(x_um=7.0), issued_wall_ns=0)
+    with pytest.raises(Expired, match="too late"):
+        bench.driver.apply(command, too_late)
+    assert asked[0] - asked_ns > 100e6, "it waited for the frame"
+    assert bench.core.getXPosition() == pytest.approx(0.0, abs=0.02)
