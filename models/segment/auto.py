@@ -82,13 +82,14 @@ class AutoSegmenter:
         return self._options.look if installed and not all(available().values()) else "denoised"
 
     def step(self, moment: Moment) -> Segmentation:
-        """Return the label image and its cells. Raises StageError for pixels that cannot be an image."""
-        if not self._certain and self._is_time_to_choose():
-            kind = _kind(moment.frame)
-            if self._chosen is None or kind != self._kind:
-                self._kind, self._chosen = kind, self._for(kind, moment.frame.field)
-        assert self._chosen is not None
-        found = self._chosen.step(moment)
+        """Return the label image and its cells.
+
+        Raises StageError for pixels that cannot be an image, and where what was asked for cannot be opened now.
+        """
+        chosen = self._chosen
+        if chosen is None or not self._certain:
+            chosen = self._chosen = self._choose(chosen, moment.frame)
+        found = chosen.step(moment)
         self._certain = self._certain or len(found.cells) > 0
         return found
 
@@ -121,6 +122,16 @@ class AutoSegmenter:
                 self._chosen.load(data["chosen"])
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise StageError(f"not a saved state of the choosing segmenter: {error}") from error
+
+    def _choose(self, chosen: Segmenter | None, frame: Frame) -> Segmenter:
+        """Return the segmenter for a frame; where none could be opened so far, every frame is tried."""
+        if not self._is_time_to_choose() and chosen is not None:
+            return chosen
+        kind = _kind(frame)
+        if chosen is None or kind != self._kind:
+            chosen = self._for(kind, frame.field)
+            self._kind = kind
+        return chosen
 
     def _is_time_to_choose(self) -> bool:
         """Frames 1, 2, 4, 8, 16 and then every 16th are looked at until one shows cells."""

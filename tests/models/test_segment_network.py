@@ -352,6 +352,22 @@ def test_auto_falls_back_only_where_the_runtime_was_left_open(shelf: Path) -> No
         AutoSegmenter({"runtime": "abacus"}).step(moment(NUCLEI))
 
 
+def test_auto_tries_every_frame_while_nothing_could_be_opened(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU is busy for three frames."""
+    blob_onnx(shelf / "nuclei.onnx")
+    segmenter = AutoSegmenter({"runtime": "onnxruntime"})
+
+    def busy(network: NetworkSegmenter) -> None:
+        raise RuntimeUnavailable("the GPU is busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkSegmenter, "prepare", busy)
+        for number in range(3):
+            with pytest.raises(RuntimeUnavailable, match="the GPU is busy"):
+                segmenter.step(moment(NUCLEI, number))
+    assert len(segmenter.step(moment(NUCLEI, 3)).cells) == len(grid(SHAPE, 40))
+
+
 def test_auto_goes_on_from_a_saved_state(shelf: Path) -> None:
     blob_onnx(shelf / "nuclei.onnx")
     one, two = AutoSegmenter({}), AutoSegmenter({})
