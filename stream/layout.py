@@ -38,9 +38,10 @@ class Visit:
     fixed: str
     steps_um: Mapping[_Key, Position]
 
-    def leads_um(self, place_um: Position) -> tuple[Position, ...]:
-        """Return where the stage goes, each place once, when the position lies at ``place_um``."""
-        return tuple(dict.fromkeys(self._moved(step, place_um) for step in self.steps_um.values()))
+    def leads_um(self, place_um: Position, tile: int | None = None) -> tuple[Position, ...]:
+        """Return where the stage goes, or for one tile, each place once, when the position lies at ``place_um``."""
+        steps = (step for (_, _, g), step in self.steps_um.items() if tile in (None, g))
+        return tuple(dict.fromkeys(self._moved(step, place_um) for step in steps))
 
     def seen_um(self, index: Index, stage_um: Position) -> Position:
         """Return where the position lies, by where the stage was for one of its frames."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from stream.acquire.dose import DoseLedger
 from stream.acquire.outline import Outline, outline
 from stream.acquire.pace import Pace
 from stream.acquire.recent import Recent
+from stream.acquire.spared import Spared
 from stream.acquire.travel import Travel, outside
 from stream.acquire.visits import Visits
 from stream.acquire.whereabouts import Whereabouts
@@ -31,7 +32,7 @@ from stream.command import (
 from stream.config import DoseSettings, LimitSettings, PlanSettings
 from stream.errors import Refused
 from stream.frame import field_name, plan_field
-from stream.layout import has_grid
+from stream.layout import Position, has_grid
 from stream.protocol import positions_of
 from stream.stages import Readback
 
@@ -68,6 +69,7 @@ class Guard:
         self._plan = plan or PlanSettings()
         self._recent = recent
         self._travel = Travel(limits, self.where)
+        self._spared = Spared(self.where, self.dose)
         self._pace = Pace(limits)
         self._added = 0
         self.where.plan(Visits(self._plan))
@@ -169,10 +171,21 @@ class Guard:
             wrong = self._value(command) or self._travel.refuses(command) or self._masked(command)
             if sequence is not None:
                 wrong = wrong or self._sequence(sequence) or self._travel.stops(sequence.stops_um)
+            wrong = wrong or self._spared.refuses(command, self._lights(command, sequence))
         except Refused as refusal:
             return _refused(str(refusal))
         wrong = wrong or self.dose.refuses(command, self.field_of(command), now_ns, sequence)
         return _refused(wrong) if wrong else None
+
+    def _lights(self, command: Command, sequence: Outline | None) -> Sequence[Position]:
+        """Return where a command brings light that was not there."""
+        if sequence is not None:
+            return sequence.stops_um
+        if isinstance(command.action, Stimulate):
+            drawn = self._recent.stage_um(command.cause.frame) if command.cause.frame is not None else self.where.at_um
+            return () if drawn is None else (drawn,)
+        goal = self.where.goal(command.action)
+        return () if goal is None else self.where.leads_to(command, goal)
 
     def _masked(self, command: Command) -> str | None:
         """Say why the stage may not go back to where a mask was drawn, which a stimulation takes it to."""

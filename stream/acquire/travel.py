@@ -9,12 +9,11 @@ from itertools import pairwise
 from stream.acquire.visits import Visits
 from stream.acquire.ways import crossing, inside
 from stream.acquire.whereabouts import Goal, Whereabouts
-from stream.command import Acquire, AddPosition, Command
+from stream.command import AddPosition, Command
 from stream.config import LimitSettings
 from stream.layout import Position
 
 _BLIND = "no frame shows yet where the stage is, so nobody knows"
-_UNKNOWN_UM = (math.nan, math.nan, math.nan)
 
 
 def outside(name: str, value: float | None, limits: tuple[float, float] | None, unit: str) -> str | None:
@@ -97,19 +96,16 @@ class Travel:
 
     def _leads_astray(self, command: Command, goal: Goal) -> str | None:
         """Judge all places of a position's visit, when it lies where the command puts it."""
-        where, action = self._where, command.action
-        origin, number = where.origin_of(command), where.number(command)
-        led = _led(command, goal)
+        where, led = self._where, _led(command, goal)
         if where.visits.tiles_unknown and self._bound:
             return "the plan has tiles, and nobody knows how large an image is"
-        if origin is None and self._needs_origin(led, goal):
+        if where.origin_of(command) is None and self._needs_origin(led, goal):
             return f"{_BLIND} whether its way is free"
-        place = _filled(goal, origin or _UNKNOWN_UM)
-        leads = (place,) if isinstance(action, Acquire) else where.visits.of(number).leads_um(place)
+        leads = where.leads_to(command, goal)
         boxed = next(filter(None, (self._outside_box(_only(lead, led)) for lead in leads)), None)
         if boxed or not (led[0] or led[1]):
             return boxed
-        return self._astray(where.leads_um(but=number), leads)
+        return self._astray(where.leads_um(but=where.number(command)), leads)
 
     def _needs_origin(self, led: Sequence[bool], goal: Goal) -> bool:
         """Whether it matters where the axes stand that a command leaves open."""

@@ -31,6 +31,7 @@ from stream.stages import Readback
 
 Goal = tuple[float | None, float | None, float | None]
 """Where an axis shall go in µm; None: it stays."""
+UNKNOWN_UM = (math.nan, math.nan, math.nan)
 
 
 class Whereabouts:
@@ -130,6 +131,14 @@ class Whereabouts:
         for position, place in self.places().items():
             leads += visits.of(position).leads_um(place) if position != but else ()
         return leads
+
+    def leads_to(self, command: Command, goal: Goal) -> tuple[Position, ...]:
+        """Return where a goal leads: for a position of the plan to all its planes and tiles; NaN where nobody knows."""
+        origin = self.origin_of(command) or UNKNOWN_UM
+        x, y, z = (now if value is None else value for value, now in zip(goal, origin, strict=True))
+        if isinstance(command.action, Acquire):
+            return ((x, y, z),)
+        return self.visits.of(self.number(command)).leads_um((x, y, z))
 
     def number(self, command: Command) -> int | None:
         """Return which position of the plan a command moves or brings back; None: a new one, or nobody knows."""
