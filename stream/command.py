@@ -177,10 +177,10 @@ ACTION_KINDS = (
     "set_light", "add_position", "drop_position", "acquire", "cancel", "stimulate", "pause", "resume", "stop",
 )  # fmt: skip
 
-ALWAYS_ALLOWED = ("stop", "pause", "resume", "cancel")
-"""Kinds that no list of limits forbids."""
+ALWAYS_ALLOWED = ("stop", "pause", "cancel")
+"""Kinds that no list of limits forbids: they only ever take something back."""
 NEVER_ASKED = ("stop", "pause", "cancel")
-"""Kinds for which ``approve = ["all"]`` asks nobody: they only ever take something back."""
+"""Kinds for which ``approve = ["all"]`` asks nobody, for the same reason."""
 
 
 class Cause(_Model):

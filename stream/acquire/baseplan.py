@@ -77,7 +77,7 @@ class BasePlan:
             for known in [known for known in self._changed if _covers(key, known)]:
                 del self._changed[known]
             self._changed.pop(_Key(_OPPOSITE.get(key.kind, ""), key.position), None)
-            if key.kind not in ("add_position", "drop_position", "acquire"):
+            if key.kind not in ("add_position", "drop_position", "acquire", "pause"):
                 self._ordered[key] = Way(command.action, command.target)
 
     def way_back(self) -> list[Way]:

@@ -19,6 +19,7 @@ from stream.acquire.approvals import WAITS, Approvals
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.guard import Guard
 from stream.acquire.judge import Judge
+from stream.acquire.pausing import Pausing
 from stream.acquire.pending import Pending
 from stream.acquire.precedence import is_urgent, priority
 from stream.clock import Clock, now_ns
@@ -84,7 +85,9 @@ class Desk:
         self._approvals = Approvals(guard.limits)
         self._waiting: queue.PriorityQueue[tuple[int, int, Pending | None]] = queue.PriorityQueue(maxsize=256)
         self._order = itertools.count()
-        self._judge = Judge(guard, self._answers, clock)
+        self.pausing = Pausing()
+        """Who paused the rig."""
+        self._judge = Judge(guard, self._answers, self.pausing, clock)
         self._closed = False
         self._urgent: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._apply_all, name="desk", daemon=True)
@@ -264,6 +267,7 @@ class Desk:
         pending.applied_ns = self._clock()
         self._guard.dose.answered(command, readback.values)
         self._guard.applied(command, readback)
+        self.pausing.applied(command)
         self._note_change(command, readback)
         self._take_back(readback.ends, command)
         self._on_applied(command, readback)

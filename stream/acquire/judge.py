@@ -6,6 +6,7 @@ import math
 
 from stream.acquire.answers import Answers
 from stream.acquire.guard import OURS, Guard, Verdict
+from stream.acquire.pausing import Pausing
 from stream.acquire.pending import Pending
 from stream.acquire.precedence import applies_in_shadow, supersedes
 from stream.clock import Clock
@@ -20,8 +21,8 @@ _SHADOWED = Verdict(AckState.SHADOWED, "nothing is applied in shadow mode; it pa
 class Judge:
     """Asks the guard, and knows what else keeps a command from its turn. Safe from several threads."""
 
-    def __init__(self, guard: Guard, answers: Answers, clock: Clock) -> None:
-        self._guard, self._answers, self._clock = guard, answers, clock
+    def __init__(self, guard: Guard, answers: Answers, pausing: Pausing, clock: Clock) -> None:
+        self._guard, self._answers, self._pausing, self._clock = guard, answers, pausing, clock
         self.closed_to_feedback = ""
         """Why feedback is not heard; empty: it is."""
         self.stopped = False
@@ -72,7 +73,8 @@ class Judge:
             return _STOPPED
         if self.closed_to_feedback and command.cause.origin not in OURS:
             return Verdict(AckState.REFUSED, self.closed_to_feedback)
-        return None
+        paused = self._pausing.refuses(command)
+        return Verdict(AckState.REFUSED, paused) if paused else None
 
     def _too_old(self, pending: Pending) -> Verdict | None:
         command, limits = pending.command, self._guard.limits

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.dose import DoseLedger
+from stream.acquire.pausing import OPERATOR, RIG, Pausing
 from stream.clock import wall_ns
 from stream.command import Action, Command, Pause, Resume, SetLight, Stop, Target
 from stream.config import LimitSettings
@@ -33,8 +34,13 @@ class Order(Protocol):
 class Lost:
     """Follows the dead-man's word.
 
+    It sets going only what it stopped itself: a rig that somebody else paused stays paused, and its light is asked for
+    again when that pause ends.
+
     Parameters
     ----------
+    pausing
+        Who paused the rig.
     order
         Sends one of the rig's own commands to the desk.
     close_to_feedback
@@ -48,16 +54,18 @@ class Lost:
         limits: LimitSettings,
         base: BasePlan,
         dose: DoseLedger,
+        pausing: Pausing,
         order: Order,
         close_to_feedback: Callable[[str], None],
         tell: Callable[[str, Mapping[str, Any]], None],
     ) -> None:
-        self._limits, self._base, self._dose = limits, base, dose
+        self._limits, self._base, self._dose, self._pausing = limits, base, dose, pausing
         self._order, self._close_to_feedback, self._tell = order, close_to_feedback, tell
         self._lock = threading.Lock()
         self._reason = ""
         self._darkening = ""
         self._darkened = False
+        self._pauses = False
         self._undone_ns = 0
         self.on = False
         """Whether the analysis is lost now."""
@@ -75,14 +83,32 @@ class Lost:
     def settled(self, command: Command, applied: bool, now_ns: int) -> None:
         """The hardware has answered a command, or will not: once it is dark, go on."""
         with self._lock:
-            if not self._darkening or command.command_id != self._darkening:
-                return
-            self._darkening, self._darkened = "", applied
-        self._go_on(now_ns)
+            ours = bool(self._darkening) and command.command_id == self._darkening
+            if ours:
+                self._darkening, self._darkened = "", applied
+        if ours:
+            self._go_on(now_ns)
+        elif applied:
+            self._heed(command)
+
+    def _heed(self, command: Command) -> None:
+        """See what others did meanwhile: an operator's word on the light holds, and a pause that ends wants light."""
+        action = command.action
+        if isinstance(action, SetLight) and action.on is not None and command.cause.origin == OPERATOR:
+            self._darkened = False
+        elif isinstance(action, Resume):
+            self._pauses = self._pauses and command.cause.origin == RIG
+            if not self._waits and (self.on or self._darkened):
+                self._lighten()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the rig stays dark until the analysis decides again."""
+        return self.on and self._limits.when_lost != "base"
 
     def _begin(self, fault: str, now_ns: int) -> None:
         what = _DOES[self._limits.when_lost]
-        self.on, self._darkened = True, False
+        self.on = True
         self._reason = f"the analysis is {fault} for {self._limits.alive_timeout_s:g} s"
         FALLBACKS.labels(fault).inc()
         log.warning("%s: %s", self._reason, what)
@@ -103,15 +129,17 @@ class Lost:
             self._lighten()  # the analysis was faster than the shutter
         elif self._limits.when_lost == "stop":
             self._order(Stop(), f"{_LOST}/stop/{now_ns}", self._reason)
-        elif self._limits.when_lost == "pause":
-            self._order(Pause(), f"{_LOST}/pause/{now_ns}", self._reason)
-        else:
+        elif self._limits.when_lost == "base":
             self._undo(now_ns)
+        elif not self._pausing.by:
+            self._pauses = True
+            self._order(Pause(), f"{_LOST}/pause/{now_ns}", self._reason)
 
     def _undo(self, now_ns: int) -> None:
         """Send what leads back to the plan, the light last."""
         self._undone_ns = now_ns
-        back = [way for way in self._base.way_back() if way.action.kind != "set_light"]
+        leave = ("set_light", "resume") if self._pausing.by == OPERATOR else ("set_light",)
+        back = [way for way in self._base.way_back() if way.action.kind not in leave]
         for number, (action, target) in enumerate(back):
             self._order(self._dose.tempered(action), f"{UNDO}/{now_ns}/{number}", self._reason, target)
         self._lighten()
@@ -119,7 +147,7 @@ class Lost:
     def _lighten(self) -> None:
         """Set the light as the plan has it, where feedback changed it or the loss closed it."""
         ways = [way.action for way in self._base.way_back() if isinstance(way.action, SetLight)]
-        if not ways and not self._darkened:
+        if (not ways and not self._darkened) or self._pausing.by not in ("", RIG):
             return
         light = ways[0] if ways else SetLight(on=True)
         if self._darkened and light.on is None:
@@ -134,4 +162,6 @@ class Lost:
         self._tell("base_plan", {"on": False, "reason": "the analysis decides again"})
         if self._limits.when_lost == "pause":
             self._lighten()
+        if self._pauses and self._pausing.by in ("", RIG):  # its pause may still be under way
             self._order(Resume(), f"{_LOST}/resume/{now_ns}", "the analysis decides again")
+        self._pauses = False

@@ -70,7 +70,15 @@ class Rig:
             first_frame_timeout_s=max(2.0, 3 * slowest_s),
             on_applied=self._applied,
         )
-        self._lost = Lost(config.limits, self._base, self._dose, self._order, self._desk.close_to_feedback, self._tell)
+        self._lost = Lost(
+            config.limits,
+            self._base,
+            self._dose,
+            self._desk.pausing,
+            self._order,
+            self._desk.close_to_feedback,
+            self._tell,
+        )
         self._ready: set[str] = set()
         self._all_ready = threading.Event()
         if not config.run.wait_for:

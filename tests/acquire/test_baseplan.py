@@ -132,3 +132,11 @@ def test_without_places_in_the_plan_the_first_frames_say_where_it_was() -> None:
         c.SetInterval(interval_ms=500),
         c.MoveStage(x_um=1, y_um=0),
     ]
+
+
+def test_a_pause_of_feedback_is_undone_though_an_operator_paused_before() -> None:
+    base = base_of()
+    for action in (c.Pause(), c.Resume()):
+        base.ordered(command(action, "operator"))
+    base.changed(command(c.Pause()))
+    assert [way.action for way in base.way_back()] == [c.Resume()]

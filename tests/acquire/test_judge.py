@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.command import Cause, MoveStage, Stimulate, Stop
+from stream.command import Cause, MoveStage, Pause, Resume, Stimulate, Stop
 from stream.config import Configuration, DoseSettings, LimitSettings
 from tests.cases.hand_rig import Table
 
@@ -78,3 +78,24 @@ def test_a_stimulation_that_expired_has_lit_nothing(table: Table) -> None:
     table.desk.settle()
     assert table.final("lit").state == "expired"
     assert table.dose.told() == before
+
+
+def test_what_an_operator_paused_only_an_operator_resumes(table: Table) -> None:
+    table.ask("pause", Pause(), cause=Cause())
+    for origin in ("policy", "rig"):
+        table.ask(origin, Resume(), cause=Cause(origin=origin))
+        assert "only an operator resumes it" in table.final(origin).reason
+    assert table.driver.paused
+    table.ask("resume", Resume(), cause=Cause())
+    table.desk.settle()
+    assert not table.driver.paused
+
+
+def test_feedback_may_not_resume_what_the_limits_do_not_let_it(tmp_path: Path) -> None:
+    table = Table(tmp_path, Configuration(limits=LimitSettings(allow=())))
+    table.take()
+    table.ask("pause", Pause())
+    table.ask("resume", Resume())
+    assert "allow does not name resume" in table.final("resume").reason
+    assert table.final("pause").state == "applied"
+    table.close()

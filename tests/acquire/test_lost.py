@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from stream.acquire.baseplan import BasePlan
 from stream.acquire.dose import DoseLedger
 from stream.acquire.lost import Lost
+from stream.acquire.pausing import Pausing
 from stream.clock import FakeClock
-from stream.command import Action, Cause, Command, SetLight, Target
+from stream.command import Action, Cause, Command, Pause, Resume, SetLight, Target
 from stream.config import DoseSettings, LimitSettings, PlanSettings
 from stream.frame import Frame, Stamps
 
@@ -25,9 +27,9 @@ class Bench:
         self.base = BasePlan(PlanSettings())
         self.dose = DoseLedger(DoseSettings(budget_full_power_s=budget_s), {}, 1.0)
         self.orders: list[str] = []
-        self.lost = Lost(
-            LimitSettings.model_validate(limits), self.base, self.dose, self._order, lambda reason: None, _tell
-        )
+        self.pausing = Pausing()
+        settings = LimitSettings.model_validate(limits)
+        self.lost = Lost(settings, self.base, self.dose, self.pausing, self._order, lambda reason: None, _tell)
 
     def _order(self, action: Action, command_id: str, reason: str, target: Target | None = None) -> None:
         self.orders.append(action.kind + {True: " on", False: " off", None: ""}[getattr(action, "on", None)])
@@ -38,6 +40,7 @@ class Bench:
         command = Command(command_id=command_id, action=action, cause=Cause(origin=origin), issued_wall_ns=0)
         self.dose.asked(command)
         self.dose.answered(command, {"on": action.on} if isinstance(action, SetLight) else {})
+        self.pausing.applied(command)
         self.lost.settled(command, True, self.clock())
 
     def take(self, position: int = 0, exposure_ms: float = 10.0) -> None:
@@ -82,3 +85,71 @@ def test_a_light_that_stayed_closed_for_a_spent_position_opens_when_that_is_left
     bench.clock.advance_ms(3000)
     bench.lost.watch("silent", bench.clock())
     assert bench.orders == ["set_light off", "set_light on"]
+
+
+def test_a_rig_that_waits_in_the_dark_goes_on_lit() -> None:
+    bench = Bench(when_lost="pause")
+    bench.loses()
+    bench.finds()
+    assert bench.orders == ["set_light off", "pause", "set_light on", "resume"]
+    assert bench.pausing.by == ""
+
+
+@pytest.mark.parametrize("when_lost", ["pause", "base"])
+def test_what_an_operator_paused_stays_paused_and_dark_until_an_operator_resumes_it(when_lost: str) -> None:
+    bench = Bench(when_lost=when_lost)
+    bench.applied(Pause())
+    bench.loses()
+    bench.finds()
+    assert bench.orders == ["set_light off"]
+    assert bench.pausing.by == "operator"
+    bench.applied(Resume())
+    assert bench.orders == ["set_light off", "set_light on"]
+
+
+def test_a_second_loss_in_a_pause_forgets_nothing() -> None:
+    bench = Bench(when_lost="pause")
+    bench.applied(Pause())
+    for _ in range(2):
+        bench.loses()
+        bench.finds()
+    bench.applied(Resume())
+    assert bench.orders == ["set_light on"]
+
+
+def test_an_operator_who_pauses_while_the_rig_waits_takes_over() -> None:
+    bench = Bench(when_lost="pause")
+    bench.loses()
+    bench.applied(Pause())
+    bench.finds()
+    assert bench.orders == ["set_light off", "pause"]
+    bench.applied(Resume())
+    assert bench.orders == ["set_light off", "pause", "set_light on"]
+
+
+def test_an_operator_who_resumes_while_the_rig_waits_gets_light_when_the_analysis_is_back() -> None:
+    bench = Bench(when_lost="pause")
+    bench.loses()
+    bench.applied(Resume())
+    assert bench.orders == ["set_light off", "pause"]
+    bench.finds()
+    assert bench.orders == ["set_light off", "pause", "set_light on"]
+
+
+def test_a_light_that_an_operator_put_out_stays_out() -> None:
+    bench = Bench(when_lost="pause")
+    bench.loses()
+    bench.applied(SetLight(on=False))
+    bench.finds()
+    assert bench.orders == ["set_light off", "pause", "resume"]
+
+
+def test_the_way_back_does_not_end_an_operators_pause() -> None:
+    """Feedback paused first, and an operator saw to it that it stays so."""
+    bench = Bench()
+    for origin in ("policy", "operator"):
+        pause = Command(command_id=origin, action=Pause(), cause=Cause(origin=origin), issued_wall_ns=0)
+        bench.pausing.applied(pause)
+    bench.base.changed(pause)
+    bench.loses()
+    assert "resume" not in bench.orders
