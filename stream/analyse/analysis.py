@@ -18,6 +18,7 @@ from stream.analyse.pipeline import Drained, Failed, Pipeline
 from stream.analyse.progress import Progress
 from stream.analyse.restart import TakenUp
 from stream.analyse.results import ResultFiles
+from stream.analyse.schedule import schedule_of
 from stream.clock import HOST, now_ns
 from stream.config import Configuration
 from stream.event import Event
@@ -65,8 +66,9 @@ class Analysis:
         self._closed, self._keeper = list(taken.closed), keeper
         self._contexts = Contexts()
         channel = facts.known("segment_channel")
-        step = 0 if config.camera.driver == "replay" else 1  # files may be numbered by tens, a microscope counts
-        self._gather = Gather(config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref), channel, step)
+        self._gather = Gather(
+            config.chain, lambda reason, ref: self._lost("gather", reason, 1, ref), channel, schedule_of(config)
+        )
         self._open: dict[str, dict[str, None]] = {}
         for field, kept in taken.kept.items():
             self._contexts.load(field, kept.family)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.analyse.kept import Kept
+from stream.analyse.schedule import UNKNOWN, Schedule
 from stream.config import ChainSettings
 from stream.frame import Frame, FrameRef, Stride
 from stream.metrics import FRAMES_LOST
@@ -32,14 +33,16 @@ class Gather:
 
     A time point that is still incomplete when the next one of its field begins is handed on with the channels it has.
     It is counted as lost, and told to ``on_lost``, where the segmented channel is missing, or where its planes cannot
-    be projected because the ROI changed between them. A measured channel of another shape counts as missing.
+    be projected because the ROI changed between them. A measured channel of another shape counts as missing. Channels
+    that the plan leaves out at a time point are not waited for; where that is the segmented one, there is no moment and
+    nothing is lost.
 
     Parameters
     ----------
     segment_channel
         What is segmented where the settings do not say it; None: the first channel that arrives.
-    step
-        By how much the numbers of time points grow; 0: as their source shows (:class:`stream.frame.Stride`).
+    schedule
+        What is known of the time points beforehand.
     """
 
     def __init__(
@@ -47,13 +50,13 @@ class Gather:
         settings: ChainSettings,
         on_lost: OnLost = lambda reason, ref: None,
         segment_channel: str | None = None,
-        step: int = 0,
+        schedule: Schedule = UNKNOWN,
     ) -> None:
         self._settings = settings
         self._on_lost = on_lost
         self.segment_channel: str | None = settings.segment_channel or segment_channel
         """Named by the settings, else by the first frame; None: there was none."""
-        self._step = step
+        self._schedule = schedule
         self._strides: dict[str, Stride] = {}
         self._open: dict[str, _Open] = {}
         self._last: dict[str, int] = {}
@@ -63,13 +66,13 @@ class Gather:
     def take_up(self, kept: Kept) -> None:
         """Go on after a field's frame; time goes on after the latest of them."""
         self._last[kept.ref.field] = kept.ref.frame
-        self._strides[kept.ref.field] = Stride(self._step or kept.step, kept.ref.frame)
+        self._strides[kept.ref.field] = Stride(self._schedule.step or kept.step, kept.ref.frame)
         if self._before is None or kept.elapsed_s > self._before.elapsed_s:
             self._before = kept
 
     def step_of(self, field: str) -> int:
         """Return by how much the numbers of a field's time points grow, as far as is known; 0: nothing is."""
-        return self._strides[field].step if field in self._strides else self._step
+        return self._strides[field].step if field in self._strides else self._schedule.step
 
     def _passed_ns(self, first: Frame) -> int:
         """Return what had passed of the run at the first frame: an earlier analysis may have begun it.
@@ -88,17 +91,14 @@ class Gather:
             self._start_ns = frame.stamps.t_pop_ns - self._passed_ns(frame)
         if self.segment_channel is None:
             self.segment_channel = frame.channel
-        done: list[Moment] = []
-        current = self._open.get(frame.field)
-        if current is not None and current.number != frame.frame:
-            done += self._close(frame.field)
-            current = None
-        if current is None:
-            current = self._open[frame.field] = _Open(frame.frame)
-            self._strides.setdefault(frame.field, Stride(self._step)).see(frame.frame)
-        current.frames[(frame.channel, frame.index.z)] = frame
-        if self._wanted() <= set(current.frames):
-            done += self._close(frame.field)
+        name, left_out = frame.field, self._schedule.left_out(frame.index.p, frame.frame)
+        done = self._close(name) if name in self._open and self._open[name].number != frame.frame else []
+        if self.segment_channel in left_out and frame.channel != self.segment_channel:
+            return done
+        frames = self._part_of(frame).frames
+        frames[(frame.channel, frame.index.z)] = frame
+        if self._wanted(left_out) <= set(frames):
+            done += self._close(name)
         return done
 
     def flush(self) -> list[Moment]:
@@ -109,8 +109,15 @@ class Gather:
         z = self._settings.z
         return [z] if isinstance(z, int) else list(range(self._settings.planes))
 
-    def _wanted(self) -> set[tuple[str, int]]:
-        channels = {self.segment_channel or "", *self._settings.measure_channels}
+    def _part_of(self, frame: Frame) -> _Open:
+        """Return what has arrived of the frame's time point, which may begin with it."""
+        if frame.field not in self._open:
+            self._open[frame.field] = _Open(frame.frame)
+            self._strides.setdefault(frame.field, Stride(self._schedule.step)).see(frame.frame)
+        return self._open[frame.field]
+
+    def _wanted(self, left_out: frozenset[str]) -> set[tuple[str, int]]:
+        channels = {self.segment_channel or "", *set(self._settings.measure_channels) - left_out}
         return {(channel, plane) for channel in channels for plane in self._planes()}
 
     def _close(self, name: str) -> list[Moment]:
@@ -120,10 +127,16 @@ class Gather:
             self._lose(name, part, "planes_differ" if planes else "no_segment_channel")
             return []
         frame = self._project(planes)
-        missed = self._strides[name].between(self._last[name], frame.frame) if name in self._last else 0
+        missed = self._missed(frame)
         self._last[name] = frame.frame
         elapsed_s = (frame.stamps.t_pop_ns - (self._start_ns or 0)) / 1e9
         return [Moment(frame, self._measured(part, frame.pixels.shape), missed=missed, elapsed_s=elapsed_s)]
+
+    def _missed(self, frame: Frame) -> int:
+        last = self._last.get(frame.field, frame.frame)
+        missing = self._strides[frame.field].between(last, frame.frame)
+        unplanned = self._schedule.without(frame.channel, frame.index.p, last, frame.frame) if missing else 0
+        return max(0, missing - unplanned)
 
     def _lose(self, name: str, part: _Open, reason: str) -> None:
         if self._last.get(name) == part.number:  # it was handed on before, and this came after it

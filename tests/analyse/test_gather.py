@@ -9,6 +9,7 @@ import pytest
 
 from stream.analyse.gather import Gather
 from stream.analyse.kept import Kept
+from stream.analyse.schedule import Schedule
 from stream.config import ChainSettings
 from stream.frame import Frame, FrameRef, Index, Stamps
 from stream.metrics import FRAMES_LOST
@@ -51,7 +52,7 @@ GAPS: dict[str, tuple[int, list[int], list[int]]] = {
 def test_missing_time_points_are_passed_on_and_no_later_one_changes_that(
     step: int, numbers: list[int], missed: list[int], cut: int
 ) -> None:
-    gather = Gather(ChainSettings(), step=step)
+    gather = Gather(ChainSettings(), schedule=Schedule(step))
     moments = [moment for n in numbers[:cut] for moment in gather.add(frame(n))]
     assert [moment.missed for moment in moments] == missed[:cut]
 

@@ -418,6 +418,9 @@ WHOLE_RUNS = (
 IN_THE_ANALYSIS = (
     ("the ROI is changed between the planes of a time point", "goes on with the next time point",
      "that time point (`planes_differ`)"),
+    ("a channel that the plan takes at this time point does not come",
+     "decides without it when the next time point begins; where it is the segmented one, goes on with the next",
+     "of the segmented channel, that time point (`no_segment_channel`)"),
     ("frames can no longer be taken (a fault of the receiving thread)",
      "decides what it has taken, then ends with the fault; it is started again and goes on as after a kill",
      "frames until it is back"),
