@@ -116,6 +116,8 @@ class Guard:
     def applied(self, command: Command, readback: Readback) -> None:
         """Note what the plan has more, or less, or elsewhere, since a command was applied."""
         self.where.placed(command, readback)
+        if readback.pending is not None and (sequence := self.outline(command)) is not None:
+            self.where.beside(readback.pending, sequence.stops_um)
         with self._lock:
             self._added += isinstance(command.action, AddPosition)
             self._added -= isinstance(command.action, DropPosition)

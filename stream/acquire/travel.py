@@ -41,14 +41,14 @@ class Travel:
         return self._outside_box(goal) or self._too_long(goal) or self._leads_astray(command, goal)
 
     def stops(self, places: Sequence[Position]) -> str | None:
-        """Say why the stage may not go from place to place, each of them before or after any place of the plan."""
-        starts = self._where.leads_um()
-        longest = self._limits.max_move_um
+        """Say why the stage may not go from place to place, each before or after any other place, of the plan or beside."""
+        known, longest = self._where.leads_um(), self._limits.max_move_um
         for place in places:
             if wrong := self._outside_box(place):
                 return wrong
-            if longest is not None and all(math.dist(start, place) > longest for start in starts):
+            if longest is not None and all(math.dist(one, place) > longest for one in known):
                 return f"{_said(place)} is farther than max_move_um = {longest:g} from every place of the plan"
+        starts = self._where.everywhere_um()
         each_way = [self._astray(pair[:1], pair[1:]) for pair in pairwise(places)]
         return self._astray(starts, places) or self._astray(places, starts) or next(filter(None, each_way), None)
 
@@ -67,7 +67,7 @@ class Travel:
 
     def back(self, place_um: Position) -> str | None:
         """Say why the stage may not go to where a frame was taken, from anywhere in the plan, and back again."""
-        at, there = self._where.leads_um(), [place_um]
+        at, there = self._where.everywhere_um(), [place_um]
         return self._outside_box((*place_um[:2], None)) or self._astray(at, there) or self._astray(there, at)
 
     @property
@@ -105,7 +105,7 @@ class Travel:
         boxed = next(filter(None, (self._outside_box(_only(lead, led)) for lead in leads)), None)
         if boxed or not (led[0] or led[1]):
             return boxed
-        return self._astray(where.leads_um(but=where.number(command)), leads)
+        return self._astray(where.everywhere_um(but=where.number(command)), leads)
 
     def _needs_origin(self, led: Sequence[bool], goal: Goal) -> bool:
         """Whether it matters where the axes stand that a command leaves open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Whereabouts:
         """Where the plan's visits lead."""
         self._stated: set[int] = set()
         self._dropped: set[int] = set()
+        self._beside: list[tuple[Callable[[], bool], tuple[Position, ...]]] = []
         self._newest: Frame | None = None
         self._places: dict[int, Position] = {}
         self._moved: tuple[str, Position] | None = None
@@ -123,6 +124,18 @@ class Whereabouts:
         """Return the places of the plan by their number: where the driver goes back to, or was last seen."""
         with self._lock:
             return dict(self._places)
+
+    def beside(self, pending: Callable[[], bool], stops_um: Sequence[Position]) -> None:
+        """Note where a sequence beside the plan leads for as long as it is pending."""
+        with self._lock:
+            self._beside = [(waits, stops) for waits, stops in self._beside if waits()]
+            self._beside.append((pending, tuple(stops_um)))
+
+    def everywhere_um(self, but: int | None = None) -> list[Position]:
+        """Return where the stage may be when its next move begins: in the plan ``but`` one position, or beside it."""
+        with self._lock:
+            beside = [stop for waits, stops in self._beside if waits() for stop in stops]
+        return [*self.leads_um(but), *beside]
 
     def leads_um(self, but: int | None = None) -> list[Position]:
         """Return everywhere that the plan leads now: planes and tiles of all positions ``but`` one, and the stage."""

@@ -253,3 +253,13 @@ def test_a_sequence_leads_no_farther_than_a_move_may() -> None:
     two = travel(frame((100.0, 0.0, 0.0), p=1), frame(), limits=short)
     assert two.stops([(20.0, 0.0, 0.0), (110.0, 0.0, 0.0)]) is None
     assert "farther than max_move_um" in str(two.stops([(50.0, 0.0, 0.0)]))
+
+
+def test_two_sequences_beside_the_plan_meet() -> None:
+    """Their shots take turns: from a stop of one the stage may go to a stop of the other."""
+    where, waits = Whereabouts(), [True]
+    where.took(frame((30.0, 90.0, 0.0)))
+    where.beside(lambda: waits[0], [(0.0, 0.0, 0.0)])
+    assert "crosses" in str(Travel(LIMITS, where).stops([(60.0, 0.0, 0.0)]))
+    waits[0] = False
+    assert Travel(LIMITS, where).stops([(60.0, 0.0, 0.0)]) is None
