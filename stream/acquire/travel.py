@@ -41,7 +41,7 @@ class Travel:
         return self._outside_box(goal) or self._too_long(goal) or self._leads_astray(command, goal)
 
     def stops(self, places: Sequence[Position]) -> str | None:
-        """Say why the stage may not go from place to place, each before or after any other place, of the plan or beside."""
+        """Say why the stage may not go from place to place, each before or after any place of the plan or beside it."""
         known, longest = self._where.leads_um(), self._limits.max_move_um
         for place in places:
             if wrong := self._outside_box(place):
