@@ -122,7 +122,8 @@ def _check(event: MDAEvent) -> None:
 
 
 def _place(event: MDAEvent) -> Position:
-    """Return where an event leads. Raises Refused where it does not say."""
-    if event.x_pos is None or event.y_pos is None or event.z_pos is None:
-        raise Refused("the sequence leaves open where it leads; name positions with x, y and z")
-    return (event.x_pos, event.y_pos, event.z_pos)
+    """Return where an event leads. Raises Refused where it does not say, or says no number."""
+    x, y, z = (math.nan if value is None else value for value in (event.x_pos, event.y_pos, event.z_pos))
+    if not all(map(math.isfinite, (x, y, z))):
+        raise Refused(f"the sequence leads to ({x:g}, {y:g}, {z:g}) µm, which is no place")
+    return (x, y, z)

@@ -61,6 +61,8 @@ class Travel:
             return "it has tiles, and the driver does not say how large an image is (roi_px and affine_um)"
         leads = [visit.leads_um(visit.place_um) for visit in visits.planned]
         places = [place for visit in leads for place in visit]
+        if visits.at_um is not None and not all(math.isfinite(value) for place in places for value in place):
+            return "it leads to what is no place: a coordinate is no number"
         boxed = next(filter(None, map(self._outside_box, places)), None)
         start = [visits.at_um] if visits.at_um is not None else []
         return boxed or self._astray(places, places) or self._astray(start, [p for visit in leads[:1] for p in visit])

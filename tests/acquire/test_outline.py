@@ -63,6 +63,8 @@ def test_every_place_is_named_as_the_driver_lays_it_out(case: str) -> None:
 
 VAGUE = {
     "tiles of unknown size": ({"grid_plan": {"rows": 2, "columns": 2}}, None, "how large an image is"),
+    "no number": ({"stage_positions": [(float("nan"), 0, 0)]}, FOV, "which is no place"),
+    "no end": ({"z_plan": {"absolute": [float("inf")]}}, FOV, "which is no place"),
     "points by chance": ({"grid_plan": {"num_points": 3, "max_width": 9, "max_height": 9}}, FOV, "random_seed"),
     "points by chance in wells": (
         {"stage_positions": {

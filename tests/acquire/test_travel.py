@@ -161,6 +161,7 @@ PLANS = {
     "a position's own planes": ({"stage_positions": [ELSEWHERE]}, None, "z 7 µm is outside"),
     "planes around where the stage is": ({"z_plan": {"range": 4, "step": 2}}, (0, 0, 4), "z 6 µm is outside"),
     "planes around nobody knows what": ({"z_plan": {"range": 4, "step": 2}}, None, None),
+    "no number": ({"stage_positions": [[float("nan"), 0, 0]]}, (0, 0, 0), "no place"),
     "tiles in a zone": ({**TILES, "stage_positions": [[10, 0, 0]]}, (0, 0, 0), "(25, 0) µm is in the forbidden zone"),
     "a tile beyond the box": ({**TILES, "stage_positions": [[90, 0, 0]]}, (99, 0, 0), "x 105 µm is outside"),
     "absolute tiles": ({"grid_plan": {"top": 4, "bottom": 0, "left": 0, "right": 130}}, (0, 0, 0), "x 112.5 µm is out"),
