@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMES = ("acquire", "analyse", "watch")
+ENDS = ("SIGTERM", "SIGHUP")
+"""Signals that ask a process to end."""
 _EXTRA_OF = {"analyse": "cpu", "watch": "watch"}
 
 
 def run_node(name: str, config: Configuration, run_dir: Path, base: Path, reports: Connection) -> None:
     """Run one node as a supervised process; the exit status says how it ended."""
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's: it stops the rig by message
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    heed_signals(stop)
     _end_with_parent(stop)
     log_to(run_dir, name)
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # stages run side by side; more threads would only take turns
@@ -43,6 +44,14 @@ def run_node(name: str, config: Configuration, run_dir: Path, base: Path, report
             stop.set()  # nobody is left to listen
 
     sys.exit(run_here(name, config, Surroundings(run_dir, report, stop, base)))
+
+
+def heed_signals(stop: threading.Event) -> None:
+    """Let a node end in order, and its light close, when it is told to end or its terminal goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's: it stops the rig by message
+    for name in ENDS:
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), lambda *_: stop.set())
 
 
 def run_here(name: str, config: Configuration, around: Surroundings) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -26,6 +28,8 @@ _WINDOW_S = 60.0
 _GRACE_S = 20.0
 _IDLE_GRACE_S = 2.0
 """The analysis and the page have nothing to finish while there is no camera that runs."""
+_DARK_S = 5.0
+"""How long the camera's node has to close its light where everything else is just killed."""
 
 Target = Callable[[str, Configuration, Path, Path, Connection], None]
 
@@ -225,9 +229,25 @@ class Supervisor:
         child.done = True
 
     def _end_all(self) -> None:
-        for child in self._children.values():
-            if child.process.is_alive():
-                child.process.kill()
-            child.process.join(3)
-            if not child.reports.closed:
-                child.reports.close()
+        """Kill what still runs, after a fault of this process or a second Ctrl-C; the light is closed first."""
+        try:
+            camera = self._children.get("acquire")
+            if camera is not None and camera.process.is_alive():
+                self._let_close(camera)
+        finally:
+            for child in self._children.values():
+                if child.process.is_alive():
+                    child.process.kill()
+                child.process.join(3)
+                if not child.reports.closed:
+                    child.reports.close()
+
+    def _let_close(self, camera: _Child) -> None:
+        """Have the camera's node end by itself; where a signal would kill it at once it is told by message."""
+        log.warning("ending all nodes at once; waiting for the light to be closed")
+        if sys.platform == "win32":
+            with suppress(Exception):  # whatever keeps the message from it, it is killed in a moment
+                self._ask_stop()
+        else:
+            camera.process.terminate()
+        camera.process.join(_DARK_S)

@@ -35,6 +35,7 @@ from stream.stages import Readback, StillGood, always
 Options = TypeVar("Options", bound=MicroManagerOptions)
 _LOAD_S = 120.0
 _STOP_S = 30.0
+_DARK_S = 2.0
 
 
 class MicroManagerDriver(Generic[Options]):
@@ -214,15 +215,25 @@ class MicroManagerDriver(Generic[Options]):
         return len(self._outbox)
 
     def stop(self) -> None:
-        """End the acquisition, darken the sample, unload the devices. Idempotent."""
+        """Darken the sample, end the acquisition, unload the devices. Idempotent.
+
+        The light closes first, and out of turn: the core's owner may hang in a device.
+        """
         with self._stopping:
             atexit.unregister(self.stop)
             if self._owner.is_alive():
+                self._darken_soon()
                 try:
                     self._owner.ask(self._release, _STOP_S)
                 finally:
                     self._owner.close(_STOP_S)
             self._outbox.end("stopped")
+
+    def _darken_soon(self) -> None:
+        """Close the light, on a thread of its own: no shutter may hold up the stop itself."""
+        closing = threading.Thread(target=self.darken, name="darken", daemon=True)
+        closing.start()
+        closing.join(_DARK_S)
 
     def _load(self, options: MicroManagerOptions) -> Rig:
         core = self._make_core(options)

@@ -63,10 +63,10 @@ def ctrl_c() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, ask)
-    terminate = signal.signal(signal.SIGTERM, ask)
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one where there is one: the terminal was closed
+    before = {number: signal.signal(number, ask) for name in names if (number := getattr(signal, name, None))}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
-        signal.signal(signal.SIGTERM, terminate)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pymmcore_plus import CMMCorePlus
 from drivers.micromanager.load import load_core
 from drivers.micromanager.options import MicroManagerOptions
 from stream import command as c
-from stream.errors import Refused
+from stream.errors import DriverError, Refused
 
 POWER = ("Camera", "TestProperty1")
 
@@ -105,3 +106,25 @@ def test_a_lamp_alone_is_dark_in_a_pause(lamp: Any) -> None:
     assert power(lamp) == 0.0
     lamp.apply(c.Resume())
     assert power(lamp) == pytest.approx(0.75)
+
+
+def test_a_stop_closes_the_light_though_the_cores_owner_hangs(
+    bench_of: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    monkeypatch.setattr("drivers.micromanager.driver._STOP_S", 0.2)
+    bench = bench_of(core_of=by_hand)
+    bench.start()
+    bench.frames(1)
+    hung, free = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hung.set()
+        free.wait(20)
+
+    bench.driver._owner.post(hang)
+    assert hung.wait(20)
+    with pytest.raises(DriverError, match="gave no answer"):
+        bench.driver.stop()
+    assert not bench.core.getShutterOpen()
+    free.set()
+    eventually(lambda: not bench.driver._owner.is_alive())
