@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from stream.clock import wall_ns
 from stream.command import Cause, Command, Target
+from stream.errors import StoreError, WireError
 from stream.event import Event
 from stream.frame import Frame
+from stream.metrics import POLICY_DROPPED
 from stream.stages import Wish
+
+log = logging.getLogger(__name__)
 
 
 class Asks(Protocol):
@@ -49,15 +56,25 @@ class Commander:
         self.asks, self.on_frames = policies.asks, policies.on_frames
 
     def act_on(self, events: Iterable[Event], frame: Frame) -> int:
-        """Send the commands that these events call for; return how many."""
+        """Send the commands that these events call for; return how many.
+
+        A wish of which no command can be made, kept or sent is lost, and counted; the analysis goes on.
+        """
         count = 0
         for event in events:
             for number, (policy, wish) in enumerate(self._policies.offer(event)):
-                command = self._command(event, frame, policy, number, wish)
-                self._ledger.sent(command, policy)
-                self._submit(command)
-                count += 1
+                try:
+                    self._send(self._command(event, frame, policy, number, wish), policy)
+                except (ValidationError, StoreError, WireError) as error:
+                    POLICY_DROPPED.labels(policy, "unsent").inc()
+                    log.error("a wish of policy '%s' for %s is lost: %s", policy, event.event_id, error)
+                else:
+                    count += 1
         return count
+
+    def _send(self, command: Command, policy: str) -> None:
+        self._ledger.sent(command, policy)
+        self._submit(command)
 
     def _command(self, event: Event, frame: Frame, policy: str, number: int, wish: Wish) -> Command:
         return Command(

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from stream.command import Cause, Command
 from stream.errors import PolicyError
 from stream.event import TICK, Event
 from stream.feedback.actions import ACTIONS
@@ -180,6 +181,30 @@ def _fault(answer: Any) -> str | None:
             return f"wished for {type(wish).__name__}, not a Wish"
         if not isinstance(wish.action, BaseModel) or type(wish.action) not in ACTIONS.values():
             return f"wished for {type(wish.action).__name__}, which is no action"
+        if fault := _impossible(wish):
+            return f"wished for {wish.action.kind} {fault}"
+    return None
+
+
+def _impossible(wish: Wish) -> str | None:
+    """Say why no command can be made of a wish for an action."""
+    named = isinstance(wish.position, str) and wish.position in ("event", "all")
+    if not named and not isinstance(wish.position, int | None):
+        return f"at the position {wish.position!r}, which is no number, 'event' or 'all'"
+    try:
+        Command(
+            command_id="wish",
+            action=wish.action,
+            cause=Cause(rule=wish.reason),
+            issued_wall_ns=0,
+            max_age_ms=None if wish.max_age_ms == 0 else wish.max_age_ms,
+            priority=wish.priority,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"with an impossible {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (ValueError, TypeError) as error:  # an array where a number belongs
+        return f"with an impossible value: {error}"
     return None
 
 

@@ -126,6 +126,11 @@ NONSENSE = {
     "an action instead of a wish": (0, [Pause()]),
     "a wish for a word": (0, [Wish("pause")]),  # type: ignore[arg-type]
     "one good, one bad": (0, [Wish(Pause()), 3]),
+    "an age below 0": (0, [Wish(Pause(), max_age_ms=-5)]),
+    "an age that is no number": (0, [Wish(Pause(), max_age_ms=float("nan"))]),
+    "a priority in words": (0, [Wish(Pause(), priority="high")]),  # type: ignore[arg-type]
+    "a reason that is no text": (0, [Wish(Pause(), reason=3)]),  # type: ignore[arg-type]
+    "a place that nobody knows": (0, [Wish(Pause(), position="everywhere")]),  # type: ignore[arg-type]
 }
 
 
