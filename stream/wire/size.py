@@ -16,6 +16,8 @@ from stream.errors import Malformed
 
 MOST_POINTS = 10_000
 """Points of wells that one sequence may name, nested ones too; n random points count as n² / 4."""
+_APART = 500
+"""What points count as besides that may not overlap: they are tried thousands of times where there is no room."""
 _WIDEST_PLATE = 48
 """Columns of the largest plate that has a name."""
 
@@ -48,16 +50,18 @@ def _plans(data: Any) -> Iterator[dict[str, Any]]:
 
 def _points(plan: dict[str, Any]) -> float:
     """Return how many points an object names itself: random ones, or the wells of a plate and what lies in them."""
-    chosen = _number(plan.get("num_points"))
-    random = chosen * chosen / 4
     if "plate" not in plan:
-        return random
+        return _random(plan)
     plate, inner = plan["plate"], plan.get("well_points_plan")
     in_each = inner if isinstance(inner, dict) else {}
-    each = max(_number(in_each.get("num_points")), _product(in_each), 1.0)
-    return (
-        random + _product(plate if isinstance(plate, dict) else {}) + each * _wells(plan.get("selected_wells"), plate)
-    )
+    each = max(_random(in_each), _number(in_each.get("num_points")), _product(in_each), 1.0)
+    return _product(plate if isinstance(plate, dict) else {}) + each * _wells(plan.get("selected_wells"), plate)
+
+
+def _random(plan: dict[str, Any]) -> float:
+    """Return what random points count as: they are drawn and ordered anew for every well."""
+    count = _number(plan.get("num_points"))
+    return count * count / 4 + _APART * (count > 0 and "allow_overlap" in plan)
 
 
 def _product(grid: dict[str, Any]) -> float:

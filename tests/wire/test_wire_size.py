@@ -33,6 +33,8 @@ TOO_LARGE = {
     "nobody knows how many": wells({"num_points": float("nan")}),
     "a number beyond numbers": wells({"num_points": 10**400}),
     "many wells": wells({"rows": 11, "columns": 11}, ALL_WELLS),
+    "random points of many wells": wells({"num_points": 60, "random_seed": 1}, ALL_WELLS),
+    "random points without room": wells({"num_points": 9, "random_seed": 1, "allow_overlap": False}, ALL_WELLS),
     "wells by rows": wells({"rows": 20, "columns": 20}, [0, 1, 2]),
     "wells by rows times columns": wells({"rows": 20, "columns": 20}, [[[0], [1]], [0, 1, 2, 3]]),
     "a plate of many wells": wells({}, plate={"rows": 10**6, "columns": 10**6, "well_spacing": 9, "well_size": 3}),
