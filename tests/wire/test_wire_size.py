@@ -59,7 +59,7 @@ def test_no_spelling_gets_around_it() -> None:
 
 SMALL = {
     "a plate": wells({"rows": 3, "columns": 3}, ALL_WELLS),
-    "random points": wells({"num_points": 150, "random_seed": 1}),
+    "random points": wells({"num_points": 130, "random_seed": 1}),
     "tiles, for the guard to refuse": {"grid_plan": {"rows": 10**6, "columns": 10**6}},
     "a long time, for the guard to refuse": {"time_plan": {"interval": 1, "loops": 10**9}},
 }
