@@ -18,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,9 @@ class Database:
         self._closed = True
         with self._reading:
             self._reader.close()  # first, so that the writer is the last one out and folds the WAL into the file
-        self._queue.put(None)
-        self._thread.join(COMMIT_TIMEOUT_S)
+        with suppress(queue.Full):  # a disk that hangs; the thread also sees that nothing more will come
+            self._queue.put(None, timeout=COMMIT_TIMEOUT_S)
+            self._thread.join(COMMIT_TIMEOUT_S)
         if self._thread.is_alive():
             log.error("%s: still writing after %g s; left open", self.path, COMMIT_TIMEOUT_S)
 
@@ -184,7 +185,7 @@ class Database:
                 write = self._queue.get_nowait()
             more = write is not None
         except queue.Empty:
-            pass
+            more = not self._closed
         return [*(self._later.popleft() for _ in range(len(self._later))), *batch], more
 
     def _confession(self) -> list[_Write]:

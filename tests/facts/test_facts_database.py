@@ -247,3 +247,24 @@ def test_every_acknowledged_row_survives_kill_9(tmp_path: Path) -> None:
     assert found == list(range(len(found)))
     assert len(found) >= acknowledged
     database.close()
+
+
+def test_closing_does_not_wait_for_ever_for_a_disk_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stream.facts.database.COMMIT_TIMEOUT_S", 0.2)
+    database = make(tmp_path, queue_size=2, wait_ms=1)
+    hangs, alive = threading.Event(), threading.Event()
+    monkeypatch.setattr(database, "_write", lambda batch: (hangs.set(), alive.wait(30)))
+    database.put((INSERT, (0,)))
+    assert hangs.wait(10)
+    while database.put((INSERT, (1,))):
+        pass
+    closing_it = threading.Thread(target=database.close, daemon=True)
+    closing_it.start()
+    closing_it.join(10)
+    assert not closing_it.is_alive()
+    assert "left open" in caplog.text
+    alive.set()
+    database._thread.join(10)
+    assert not database._thread.is_alive()
