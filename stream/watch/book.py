@@ -85,7 +85,8 @@ class EventBook:
         )
         if rows is self.rows and crops and row["n"] not in self._crops:
             self._crops[row["n"]] = crops
-            self._crops.pop(row["n"] - self._limit, None)
+        for n in [n for n in self._crops if n <= self.rows.begun - self._limit]:
+            del self._crops[n]
         row["thumb"] = rows is self.rows and row["n"] in self._crops
 
     def crops(self, n: int) -> tuple[Crop, ...]:
