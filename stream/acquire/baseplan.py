@@ -33,6 +33,24 @@ class Way(NamedTuple):
     target: Target = Target()
 
 
+class _First(NamedTuple):
+    """How the rig stood at a position's first frame; the frame itself, with its pixels, is not kept."""
+
+    stage_um: tuple[float, float, float]
+    roi_px: tuple[int, int, int, int]
+    sensor_px: tuple[int, int]
+    binning: int
+    channel: str
+
+    @classmethod
+    def of(cls, frame: Frame) -> _First:
+        return cls(frame.stage_um, frame.roi_px, frame.sensor_px, frame.binning, frame.channel)
+
+    @property
+    def is_full(self) -> bool:
+        return self.roi_px == (0, 0, *self.sensor_px)
+
+
 class _Key(NamedTuple):
     """What was changed: a setting of the rig, or of one position or channel of the plan."""
 
@@ -50,7 +68,7 @@ class BasePlan:
 
     def __init__(self, plan: PlanSettings) -> None:
         self._plan = plan
-        self._firsts: dict[int, Frame] = {}
+        self._firsts: dict[int, _First] = {}
         self._focused: set[_Key] = set()
         self._changed: dict[_Key, None] = {}
         self._ordered: dict[_Key, Way] = {}
@@ -58,7 +76,7 @@ class BasePlan:
     def took(self, frame: Frame) -> None:
         """Remember the first frame of each position of the plan."""
         if frame.index.p not in self._firsts and not is_aside(frame.field):
-            self._firsts[frame.index.p] = frame
+            self._firsts[frame.index.p] = _First.of(frame)
 
     def changed(self, command: Command, values: Mapping[str, Any] | None = None) -> None:
         """Note that feedback changed something; ``values`` is what was read back."""
@@ -121,7 +139,7 @@ class BasePlan:
             ),
             "set_channel": lambda: SetChannel(channel=first.channel) if first and first.channel else None,
             "set_binning": lambda: SetBinning(binning=first.binning) if first else None,
-            "set_roi": lambda: SetRoi(roi_px=None if _is_full(first) else first.roi_px) if first else None,
+            "set_roi": lambda: SetRoi(roi_px=None if first.is_full else first.roi_px) if first else None,
             "move_stage": lambda: self._move(key),
             "add_position": DropPosition,
             "drop_position": lambda: self._bring_back(key.position),
@@ -180,7 +198,3 @@ def _covers(key: _Key, other: _Key) -> bool:
     """Whether an operator's word on ``key`` settles ``other`` too."""
     narrower = key.position == other.position or (key.kind == "set_exposure" and key.position is None)
     return key.kind == other.kind and narrower and key.channel in (None, other.channel)
-
-
-def _is_full(frame: Frame | None) -> bool:
-    return frame is None or frame.roi_px == (0, 0, *frame.sensor_px)

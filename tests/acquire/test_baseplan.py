@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -140,3 +142,13 @@ def test_a_pause_of_feedback_is_undone_though_an_operator_paused_before() -> Non
         base.ordered(command(action, "operator"))
     base.changed(command(c.Pause()))
     assert [way.action for way in base.way_back()] == [c.Resume()]
+
+
+def test_the_pixels_of_first_frames_are_not_kept() -> None:
+    base, pixels = base_of(), np.zeros((4, 4), np.uint16)
+    frame = Frame("r", "Cam", "s", 0, 9, field_name("Cam", 9), 0, pixels, Index(p=9))
+    base.took(frame)
+    kept = weakref.ref(frame.pixels)
+    del frame, pixels
+    gc.collect()
+    assert kept() is None
