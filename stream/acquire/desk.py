@@ -39,6 +39,8 @@ from stream.stages import Darkens, Readback, StillGood
 log = logging.getLogger(__name__)
 
 _LAST = 1_000_000
+_CLOSE_S = 10.0
+"""How long the end of a run waits for a command that the hardware is busy with."""
 
 
 class Applies(Protocol):
@@ -182,10 +184,12 @@ class Desk:
         self._waiting.put((-_LAST, next(self._order), None))
         for thread in (self._thread, *self._urgent):
             if thread.is_alive():
-                thread.join(timeout=10)
+                thread.join(timeout=_CLOSE_S)
         for pending in self._answers:
             if pending.readback is not None and pending.readback.pending is None:
                 self._answers.applied(pending, None)
+            elif pending.driving and pending.readback is None:
+                self._finish(pending, AckState.UNKNOWN, "the run ended while the hardware was at it; look at the rig")
             else:
                 self._finish(pending, AckState.REFUSED, "the run ended before the command's turn")
 
@@ -243,6 +247,7 @@ class Desk:
         command, dose = pending.command, self._guard.dose
         begun_ns = self._clock()
         self._judge.stopped = self._judge.stopped or isinstance(command.action, Stop)
+        pending.driving = True
         try:
             dose.asked(command, self._guard.field_of(command), self._guard.outline(command))
             if is_urgent(command):

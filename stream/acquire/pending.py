@@ -19,5 +19,7 @@ class Pending:
     timings_ms: dict[str, float] | None = None
     applied_ns: int = 0
     superseded: bool = False
+    driving: bool = False
+    """Whether the hardware has been asked."""
     approved_by: str = ""
     first: Frame | None = None

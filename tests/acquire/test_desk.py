@@ -299,3 +299,19 @@ def test_what_an_operator_sets_becomes_the_plan(bench: Bench) -> None:
         bench.final(name)
         expected = [] if name == "o" else [SetExposure(exposure_ms=30.0)]
         assert [way.action for way in bench.base.way_back()] == expected
+
+
+def test_what_the_hardware_is_still_at_when_the_run_ends_is_unknown(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.acquire.desk._CLOSE_S", 0.1)
+    bench.driver.gate.clear()
+    bench.ask("busy", SetExposure(exposure_ms=5))
+    assert bench.driver.at_gate.wait(10)
+    bench.ask("waiting", SetInterval(interval_ms=5))
+    bench.desk.close()
+    assert (bench.final("busy").state, bench.final("waiting").state) == ("unknown", "refused")
+    bench.driver.gate.set()
+    bench.desk._thread.join(10)
+    assert bench.driver.applied == ["busy"]
+    assert len(bench.finals("busy")) == 1
