@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import ExitStack, closing
 
 from stream import metrics, plugins
 from stream.acquire.rig import Rig
@@ -37,19 +38,20 @@ def run(config: Configuration, around: Surroundings) -> None:
     if wrong := Travel(config.limits, Whereabouts()).visits(Visits(config.plan)):
         raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
     driver: Driver = plugins.load("drivers", config.camera.driver, around.base)()
-    facts = RigFacts(around.run_dir, mw_per_mm2=config.dose.mw_per_mm2)
-    try:
+    with ExitStack() as stack:  # what is opened later is closed first, whatever the closing of another raises
+        # The ports first: two rigs on one folder would both answer what they find open there.
+        publisher = stack.enter_context(_publisher(config, session))
+        control = stack.enter_context(ControlServer(config.wire.control))
+        facts = stack.enter_context(closing(RigFacts(around.run_dir, mw_per_mm2=config.dose.mw_per_mm2)))
+        stack.callback(driver.stop)
         driver.open(config.camera, run=config.run.name, session=session, first_epoch=facts.last_epoch() + 1)
         facts.meta("devices", dict(driver.describe()))
-        _serve(config, around, driver, facts, session)
-    finally:
-        driver.stop()
-        facts.close()
+        _serve(Rig(config, driver, facts, publisher, control), config, around, facts)
 
 
-def _serve(config: Configuration, around: Surroundings, driver: Driver, facts: RigFacts, session: str) -> None:
+def _publisher(config: Configuration, session: str) -> Publisher:
     wire = config.wire
-    publisher = Publisher(
+    return Publisher(
         wire.frames,
         run=config.run.name,
         session=session,
@@ -57,9 +59,11 @@ def _serve(config: Configuration, around: Surroundings, driver: Driver, facts: R
         heartbeat_ms=wire.heartbeat_ms,
         heartbeat_timeout_ms=wire.heartbeat_timeout_ms,
     )
-    rig = Rig(config, driver, facts, publisher, ControlServer(wire.control))
+
+
+def _serve(rig: Rig, config: Configuration, around: Surroundings, facts: RigFacts) -> None:
     rig.listen()
-    around.report("ready", {"frames": publisher.address})
+    around.report("ready", {"frames": rig.address})
     reason = "the start failed"
     try:
         missing = rig.wait_ready(around.stop)

@@ -91,6 +91,11 @@ class Rig:
         self._status_ns = 0
         self._listener = threading.Thread(target=self._listen, name="control", daemon=True)
 
+    @property
+    def address(self) -> str:
+        """Where the frames are to be had."""
+        return self._publisher.address
+
     def listen(self) -> None:
         """Begin to hear the control port; nodes may report ready."""
         self._teller.start()
