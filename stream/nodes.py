@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stream.config import Configuration
 from stream.errors import ConfigError, CytoloopError, DriverError, PolicyError
 from stream.supervisor import CONFIG_EXIT
-from stream.surroundings import Surroundings
+from stream.surroundings import Surroundings, asked_to_end
 
 if TYPE_CHECKING:
     from stream.score.ctc_writer import ResultWriter
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAMES = ("acquire", "analyse", "watch")
-ENDS = ("SIGTERM", "SIGHUP")
-"""Signals that ask a process to end."""
 _EXTRA_OF = {"analyse": "cpu", "watch": "watch"}
 
 
@@ -49,9 +47,8 @@ def run_node(name: str, config: Configuration, run_dir: Path, base: Path, report
 def heed_signals(stop: threading.Event) -> None:
     """Let a node end in order, and its light close, when it is told to end or its terminal goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's: it stops the rig by message
-    for name in ENDS:
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), lambda *_: stop.set())
+    for number in asked_to_end():
+        signal.signal(number, lambda *_: stop.set())
 
 
 def run_here(name: str, config: Configuration, around: Surroundings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,3 +22,12 @@ class Surroundings:
     report: Callable[[str, Any], None]
     stop: threading.Event
     base: Path
+
+
+_ENDS = ("SIGTERM", "SIGHUP")
+
+
+def asked_to_end() -> list[signal.Signals]:
+    """Return the signals that ask this process to end: not one that whoever started it has it ignore, as nohup does."""
+    numbers = [signal.Signals[name] for name in _ENDS if name in signal.Signals.__members__]  # Windows has no SIGHUP
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

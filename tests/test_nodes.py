@@ -43,3 +43,13 @@ def test_a_command_ends_in_order_too(name: str) -> None:
         os.kill(os.getpid(), getattr(signal, name))
         assert stop.wait(5)
     assert signal.getsignal(getattr(signal, name)) == before
+
+
+@pytest.mark.usefixtures("handlers")
+def test_what_runs_under_nohup_outlives_its_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = threading.Event()
+    heed_signals(stop)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with ctrl_c():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -232,8 +232,12 @@ class MicroManagerDriver(Generic[Options]):
     def _darken_soon(self) -> None:
         """Close the light, on a thread of its own: no shutter may hold up the stop itself."""
         closing = threading.Thread(target=self.darken, name="darken", daemon=True)
-        closing.start()
-        closing.join(_DARK_S)
+        try:
+            closing.start()
+        except RuntimeError:  # the interpreter ends, and begins no thread any more
+            self.darken()
+        else:
+            closing.join(_DARK_S)
 
     def _load(self, options: MicroManagerOptions) -> Rig:
         core = self._make_core(options)

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from stream.surroundings import asked_to_end
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="See deploy/examples for complete ones.")]
 _LINE = 60
@@ -63,8 +65,7 @@ def ctrl_c() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # the last one where there is one: the terminal was closed
-    before = {number: signal.signal(number, ask) for name in names if (number := getattr(signal, name, None))}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, *asked_to_end())}
     try:
         yield stop
     finally:
