@@ -68,7 +68,7 @@ def evaluate(
     SourceError
         The recording or the truth cannot be read.
     StoreError
-        ``out`` cannot be written, or there are more tracks than 16 bits hold.
+        ``out`` cannot be written.
     """
     _check_paths(source, out, gt, st)
     settings = chain or ChainSettings()

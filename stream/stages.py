@@ -103,7 +103,8 @@ class Moment:
     frame
         The frame of the ``segment_channel`` (a plane or a projection).
     channels
-        Raw pixels ``(y, x)`` of each of the ``measure_channels`` that arrived, by name.
+        Raw pixels ``(y, x)`` of each of the ``measure_channels``, by name; None where one was not taken or has another
+        shape.
     denoised
         ``(y, x)`` float32 in camera counts, or None where nothing was denoised.
     missed
@@ -113,7 +114,7 @@ class Moment:
     """
 
     frame: Frame
-    channels: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    channels: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
     denoised: NDArray[np.float32] | None = None
     missed: int = 0
     elapsed_s: float = 0.0

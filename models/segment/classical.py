@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from models.segment.foreground import outlines
-from models.segment.measure import Doubles, means
+from models.segment.measure import Doubles, mean_counts, means
 from models.segment.parts import cells_of
 from models.segment.recipe import NUCLEI, PHASE, Recipe
 from models.segment.scale import HALO_SHARE, blob_diameter_px, halo_share
@@ -212,15 +211,7 @@ def _found(labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty:
         (total[:, 1:3] / np.maximum(area, 1)).astype(np.float32),
         boxes.astype(np.int32),
         area[:, 0].astype(np.float32),
-        _mean_counts(labels, n, moment),
+        mean_counts(labels, n, moment),
         **({} if certainty is None else {"score": certainty.astype(np.float32)}),
     )
     return Segmentation(labels, cells)
-
-
-def _mean_counts(labels: Ints, n: int, moment: Moment) -> Floats:
-    channels: list[NDArray[Any]] = list(moment.channels.values()) or [moment.frame.pixels]
-    for pixels in channels:
-        if pixels.shape != labels.shape:
-            raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
-    return np.stack([means(labels, n, np.ascontiguousarray(p))[1:] for p in channels], 1).astype(np.float32)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from stream.cells import Floats, Ints
+from stream.errors import StageError
+from stream.stages import Moment
 
 Doubles = NDArray[np.float64]
 
@@ -50,6 +52,23 @@ def means(labels: Ints, count: int, pixels: NDArray[Any]) -> Doubles:
     for k in range(count + 1):
         total[k] = total[k] / number[k] if number[k] else np.nan
     return total
+
+
+def mean_counts(labels: Ints, count: int, moment: Moment) -> Floats:
+    """Return ``(count, channels)``: the mean of the raw pixels over every label, for each of the measured channels.
+
+    NaN where a channel was not taken. Without measured channels it is the channel that was segmented. Raises StageError
+    where a channel has another shape than the labels.
+    """
+    columns = []
+    for pixels in moment.channels.values() or [moment.frame.pixels]:
+        if pixels is None:
+            columns.append(np.full(count, np.nan))
+            continue
+        if pixels.shape != labels.shape:
+            raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
+        columns.append(means(labels, count, np.ascontiguousarray(pixels))[1:])
+    return np.stack(columns, 1).astype(np.float32)
 
 
 @compiled

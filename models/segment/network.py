@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 
 import msgpack
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from models import zoo
@@ -18,11 +17,11 @@ from models.normalise import Running
 from models.segment.decode import Decoded, DecodeSettings
 from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX, fitted, prepare
 from models.segment.growth import Growth
-from models.segment.measure import means
+from models.segment.measure import mean_counts
 from models.segment.past import Past, Pixels
 from models.segment.sessions import Wanted, open_ahead
 from models.segment.sight import Network, Retina, Sight, zoom_for
-from stream.cells import Floats, Ints, Segmentation, make_cells
+from stream.cells import Floats, Segmentation, make_cells
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.frame import Frame
@@ -220,7 +219,7 @@ def _cells(found: Decoded, before_px: Floats, moment: Moment) -> Any:
         found.centre_px,
         found.bbox_px,
         found.area_px,
-        _mean_counts(found.labels, found.count, moment),
+        mean_counts(found.labels, found.count, moment),
         score=found.score,
         state_prob=_states(found),
         prev_centre_px=before_px,
@@ -242,14 +241,6 @@ def _nothing(moment: Moment) -> Segmentation:
     counts = np.zeros((0, max(1, len(moment.channels))), np.float32)
     empty = make_cells(np.zeros(0, np.int32), none, np.zeros((0, 4), np.int32), none[:, 0], counts, features=none)
     return Segmentation(labels, empty)
-
-
-def _mean_counts(labels: Ints, n: int, moment: Moment) -> Floats:
-    channels: list[NDArray[Any]] = list(moment.channels.values()) or [moment.frame.pixels]
-    for pixels in channels:
-        if pixels.shape != labels.shape:
-            raise StageError(f"a measured channel is {pixels.shape}, the frame {labels.shape}")
-    return np.stack([means(labels, n, np.ascontiguousarray(p))[1:] for p in channels], 1).astype(np.float32)
 
 
 class NucleiSegmenter(NetworkSegmenter):

@@ -140,7 +140,7 @@ def _piece(cells: Cells, row: int, label: int, ys: Longs, xs: Longs, moment: Mom
     for name in ("prev_centre_px", "state_prob"):  # said of the whole
         columns[name][0] = np.nan
     if len(moment.channels) == cells.mean_counts.shape[1]:
-        columns["mean_counts"][0] = [pixels[ys, xs].mean() for pixels in moment.channels.values()]
+        columns["mean_counts"][0] = [np.nan if p is None else p[ys, xs].mean() for p in moment.channels.values()]
     return Cells(**columns)
 
 

@@ -144,9 +144,11 @@ class Gather:
         FRAMES_LOST.labels("gather", reason).inc()
         self._on_lost(reason, next(iter(part.frames.values())).ref)
 
-    def _measured(self, part: _Open, shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    def _measured(self, part: _Open, shape: tuple[int, ...]) -> dict[str, NDArray[Any] | None]:
         taken = {channel: self._taken(part, channel) for channel in self._settings.measure_channels}
-        return {name: self._project(planes).pixels for name, planes in taken.items() if _shapes(planes) == {shape}}
+        return {
+            name: self._project(planes).pixels if _shapes(planes) == {shape} else None for name, planes in taken.items()
+        }
 
     def _taken(self, part: _Open, channel: str) -> list[Frame]:
         return [part.frames[(channel, z)] for z in self._planes() if (channel, z) in part.frames]

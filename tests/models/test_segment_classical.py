@@ -96,6 +96,13 @@ def test_the_table_describes_the_labels():
     assert ((cells.score > 0.5) & (cells.score <= 1)).all()
 
 
+def test_a_channel_that_was_not_taken_leaves_its_own_column_unknown():
+    image = discs(SHAPE, CENTRES, 10)
+    cells = NucleiSegmenter({}).step(moment(image, channels={"red": None, "green": image})).cells
+    assert np.isnan(cells.mean_counts[:, 0]).all()
+    assert (cells.mean_counts[:, 1] > 0).all()
+
+
 def test_raw_pixels_are_measured_where_no_channel_is_named_and_denoised_ones_are_segmented():
     image = discs(SHAPE, CENTRES, 10)
     flat = np.full(SHAPE, 7, np.uint16)
