@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from stream.acquire.dose import DoseLedger
 from stream.acquire.lit import Burnt, Lit
 from stream.acquire.spending import Spending
 from stream.command import Command, Pause, Resume, SetLight, Stop
+from stream.config import Configuration, PlanSettings
 from stream.frame import Frame, Gap, plan_field
 from stream.stages import Readback
 
@@ -55,3 +59,17 @@ class LightMeter:
     def _tell(self, burnt: Burnt | None) -> None:
         if burnt is not None and burnt.reached is not None:
             self._spending.reached(burnt.field, burnt.reached, burnt.exposure_ms, self._spending.interval_ms)
+
+
+def longest_ms(plan: PlanSettings) -> float:
+    """Return the longest exposure that the plan asks for."""
+    channels = plan.protocol.channels if plan.protocol is not None else ()
+    return max([plan.exposure_ms, *(float(channel.exposure or 0.0) for channel in channels)])
+
+
+def stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
+    """Whether the sample is lit between frames, as far as the configuration and the rig say."""
+    said = config.dose.between_frames
+    if said != "auto":
+        return said == "lit"
+    return bool(light) and (config.plan.mode == "stream" or not (light.get("shutter") and light.get("auto")))

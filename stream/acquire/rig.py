@@ -15,14 +15,15 @@ from stream.acquire.desk import Desk
 from stream.acquire.dose import DoseLedger
 from stream.acquire.guard import OURS, Guard
 from stream.acquire.lost import UNDO, Lost
-from stream.acquire.meter import LightMeter
+from stream.acquire.meter import LightMeter, longest_ms, stays_open
 from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
+from stream.acquire.status import Status
 from stream.acquire.teller import Teller
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
-from stream.command import Ack, Action, Cause, Command, Decision, Target
-from stream.config import Configuration, PlanSettings
+from stream.command import Ack, Action, Cause, Command, Decision, SetInterval, Target
+from stream.config import Configuration
 from stream.errors import ConfigError, DriverError
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap
@@ -87,7 +88,7 @@ class Rig:
         self._senders: dict[str, list[Request]] = {}
         self._teller = Teller(control, publisher)
         self._offsets: dict[str, int] = facts.next_frames()
-        self._status: dict[str, Any] = {"paused": False, "light_power": config.plan.light_power}
+        self._status = Status(self._dose)
         self._status_ns = 0
         self._listener = threading.Thread(target=self._listen, name="control", daemon=True)
 
@@ -131,11 +132,11 @@ class Rig:
         if wrong := self._guard.begin(said):
             raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
         light = said.get("light") or {}
-        longest_ms = self._config.limits.max_burst_ms
-        plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or longest_ms, longest_ms)})
+        burst_ms = self._config.limits.max_burst_ms
+        plan = plan.model_copy(update={"max_burst_ms": min(plan.max_burst_ms or burst_ms, burst_ms)})
         spent = self._dose.begin(
-            stays_open=_stays_open(self._config, light),
-            exposure_ms=_longest_ms(plan),
+            stays_open=stays_open(self._config, light),
+            exposure_ms=longest_ms(plan),
             now_ns=now_ns(),
             per_frame=said.get("decimate", 1) if plan.mode == "stream" else 1,
         )
@@ -194,12 +195,7 @@ class Rig:
         self._publisher.send(encode_frame(replace(frame, stamps=stamps)))
         FRAMES_RECEIVED.labels("acquire", frame.camera).inc()
         self._desk.took(frame)
-        self._status |= {
-            "exposure_ms": frame.exposure_ms,
-            "stage_um": frame.stage_um,
-            "roi_px": frame.roi_px,
-            "channel": frame.channel,
-        }
+        self._status.took(frame)
 
     def _gap(self, gap: Gap) -> None:
         DISCONTINUITIES.labels(gap.camera, gap.reason).inc()
@@ -266,17 +262,12 @@ class Rig:
         self._lost.settled(command, True, now_ns())
 
     def _note_applied(self, command: Command, ack: Ack) -> None:
-        kind = command.action.kind
+        self._status.applied(command, ack)
         if command.command_id.startswith(f"{UNDO}/"):
             self._base.restored(command)
         self._spending.applied(command)
-        if kind in ("pause", "resume"):
-            self._status["paused"] = kind == "pause"
-        if kind == "set_light":
-            self._status |= {"light_power": self._dose.power if self._dose.on else None, "light_on": self._dose.on}
-        if kind == "set_interval" and command.target.position is None:
+        if isinstance(command.action, SetInterval) and command.target.position is None:
             interval_ms = ack.readback.get("interval_ms")
-            self._status["interval_ms"] = interval_ms
             self._spending.interval_ms = self._config.plan.interval_ms if interval_ms is None else interval_ms
 
     def _order(self, action: Action, command_id: str, reason: str, target: Target | None = None) -> None:
@@ -312,10 +303,10 @@ class Rig:
             "base_plan": self._lost.on,
             "shadow": self._config.limits.shadow,
             "approvals": self._desk.approvals(),
-            "dose": self._dose.told(),
             "backlog": self._driver.backlog(),
             "ready": sorted(self._ready),
-            **self._status,
+            "paused": bool(self._desk.pausing.by),
+            **self._status.told(),
         }
 
 
@@ -326,17 +317,3 @@ def _honest(command: Command, name: str) -> Command:
         cause = command.cause.model_copy(update={"origin": f"{name}, as '{origin}'"})
         return command.model_copy(update={"cause": cause})
     return command
-
-
-def _longest_ms(plan: PlanSettings) -> float:
-    """Return the longest exposure that the plan asks for."""
-    channels = plan.protocol.channels if plan.protocol is not None else ()
-    return max([plan.exposure_ms, *(float(channel.exposure or 0.0) for channel in channels)])
-
-
-def _stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
-    """Whether the sample is lit between frames, as far as the configuration and the rig say."""
-    said = config.dose.between_frames
-    if said != "auto":
-        return said == "lit"
-    return bool(light) and (config.plan.mode == "stream" or not (light.get("shutter") and light.get("auto")))
