@@ -96,6 +96,46 @@ def superseded(rig: RigBench) -> Answer:
     return _answer(rig.final(old))
 
 
+def too_late_at_the_hardware(rig: RigBench) -> Answer:
+    """The hardware is busy with a long exposure when the command's turn comes."""
+    rig.driver.gate.clear()
+    ref = rig.newest()
+    late = rig.send(MOVE, cause=c.Cause(origin="policy", frame=ref), max_age_ms=1000.0)
+    assert rig.driver.at_gate.wait(20)
+    rig.wait(lambda: rig.newest().seq > ref.seq + 60)  # one every 20 ms
+    rig.driver.gate.set()
+    answer = _answer(rig.final(late))
+    assert rig.driver.applied == []
+    return answer
+
+
+def refused_newcomer(rig: RigBench) -> Answer:
+    """Feedback that may not touch the light asks for more of it while an operator's dark waits."""
+    rig.driver.gate.clear()
+    rig.send(MOVE)
+    dark = rig.send(c.SetLight(on=False), "operator")
+    bright = rig.send(c.SetLight(power=0.9, on=True), priority=10**6)
+    rig.driver.gate.set()
+    assert rig.final(dark).state == "applied"
+    assert not rig.driver.is_on
+    return _answer(rig.final(bright))
+
+
+def failed_stimulation(rig: RigBench) -> Answer:
+    rig.driver.faults["stimulate"] = DriverError("the modulator was to be cleared and shows 9 pixels")
+    before_ms = sum(dose.full_power_ms for dose in rig.facts.dose().values())
+    answer = _answer(rig.ask(c.Stimulate(mask_yx_px=(((0, 0), (0, 2), (2, 2)),), duration_ms=5000)))
+    rig.wait(lambda: sum(dose.full_power_ms for dose in rig.facts.dose().values()) > before_ms + 4999)
+    return answer
+
+
+def operators_pause(rig: RigBench) -> Answer:
+    assert rig.ask(c.Pause(), "operator").state == "applied"
+    answer = _answer(rig.ask(c.Resume()))
+    assert rig.driver.paused
+    return answer
+
+
 def queue_full(rig: RigBench) -> Answer:
     rig.driver.gate.clear()
     for n in range(258):
@@ -310,6 +350,8 @@ def lost_and_stopped(rig: RigBench) -> Answer:
 FAR = c.MoveStage(x_um=60, y_um=0)
 FAULTS = (
     Fault("data too old", "leaves everything as it was", "expired", "ms old; the limit is 50 ms", expired),
+    Fault("data that grow too old while the hardware is busy", "looked once more at the frame boundary; nothing moves",
+          "expired", "decided on data", too_late_at_the_hardware),
     Fault("a frame that was never taken", "leaves everything as it was", "refused", "this rig has not taken",
           unknown_frame),
     Fault("issued in the future", "leaves everything as it was", "refused", "set the sender's clock", future),
@@ -336,6 +378,8 @@ FAULTS = (
     Fault("an id that was used before", "applied the first one only", "applied", "", repeated_id),
     Fault("overtaken by a newer command of its kind", "applied the newer one", "superseded", "a newer command",
           superseded, lost="the older command"),
+    Fault("a newer command that is refused itself, of whatever priority", "applied the operator's that waited",
+          "refused", "[limits] allow does not name set_light", refused_newcomer, config={"limits": {"allow": ["move_stage"]}}),
     Fault("more commands than can wait", "kept 256 waiting", "refused", "commands are waiting already", queue_full,
           lost="the commands beyond 256, each with an answer"),
     Fault("a sequence of too many frames", "took none", "refused", "more than max_frames = 5",
@@ -350,6 +394,8 @@ FAULTS = (
     Fault("a stimulation that is too long", "no light", "refused", "a stimulation of 500 ms is outside",
           _asks(c.Stimulate(mask_yx_px=(((0, 0), (0, 2), (2, 2)),), duration_ms=500)),
           config={"limits": {"stimulate_ms": (1, 100)}}),
+    Fault("a stimulation that fails half-way", "counted its light", "failed", "the modulator was to be cleared",
+          failed_stimulation),
     Fault("a sequence that would exceed the light budget", "took none", "refused", "of the budget",
           sequence_over_budget, config={"dose": {"budget_full_power_s": 3.0}}),
     Fault("a field nears its light budget", "doubled the interval and halved the light by commands of its own",
@@ -373,6 +419,8 @@ FAULTS = (
     Fault("approval of an unknown id", "nothing", "error", "no command 'no such command' waits", strangers_word),
     Fault("the analysis poses as an operator", "treated it as feedback", "refused", "[limits] allow does not name",
           poses_as_operator, config={"limits": {"allow": []}}),
+    Fault("feedback resumes what an operator paused", "stays paused", "refused", "only an operator resumes it",
+          operators_pause),
     Fault("shadow mode", "checked and recorded it, applied nothing", "shadowed", "nothing is applied in shadow mode",
           _asks(MOVE), config={"limits": {"shadow": True}}),
     Fault("a target that is no number", "refused the message where it is read", "error", "x_um", not_a_number),
