@@ -404,7 +404,7 @@ FAULTS = (
     Fault("a field has had its light budget", "closed the light before the budget was over; the plan goes on dark",
           "refused", "of its budget", budget_spent, lost="light: frames are dark from then on",
           config={"dose": {"budget_full_power_s": 0.2}}),
-    Fault("a field has had its light budget and the rig has no shutter", "ended the run", "applied", "",
+    Fault("a field has had its light budget and the rig cannot close its light", "ended the run", "applied", "",
           light_that_does_not_close, lost="the rest of the run", config={"dose": {"budget_full_power_s": 0.2}},
           broken={"set_light": Refused("this rig has no shutter")}),
     Fault("a light that does not become what was asked", "counts its power as unknown, and unknown as full", "failed",
