@@ -160,7 +160,7 @@ class Desk:
             limit_s = self._guard.limits.approve_timeout_s
             self._finish(pending, AckState.DENIED, f"nobody approved it within {limit_s:g} s")
         for pending in self._approvals.parked():
-            verdict = self._guard.too_old(pending.command, now)
+            verdict = self._guard.too_old(pending.command, now, approved=True)
             if verdict and self._approvals.take(pending.command.command_id):
                 self._finish(pending, verdict.state, f"waited for approval: {verdict.reason}")
 

@@ -96,15 +96,25 @@ class Guard:
             return (
                 self._for_another(command)
                 or self._too_early(command)
-                or self._too_old(command, now_ns, approved)
+                or self.too_old(command, now_ns, approved=approved)
                 or self._out_of_limits(command, now_ns)
                 or self._not_allowed(command)
                 or (None if approved else self._too_many(command, now_ns))
             )
 
-    def too_old(self, command: Command, now_ns: int) -> Verdict | None:
-        """Say whether a command that waits for approval has waited longer than its data may."""
-        return self._too_old(command, now_ns, approved=True)
+    def too_old(self, command: Command, now_ns: int, *, approved: bool) -> Verdict | None:
+        """Say whether the data that a command was decided on are older by now than they may be, or unknown."""
+        if command.cause.frame is None:
+            return None
+        age_ms = self.age_ms(command, now_ns)
+        if age_ms is None:
+            return _refused(f"names a frame that this rig has not taken, or long ago: {command.cause.frame}")
+        limit_ms = min(self.limits.max_age_ms, command.max_age_ms or math.inf)
+        if approved:
+            limit_ms = self.limits.approved_max_age_ms or limit_ms
+        if age_ms > limit_ms:
+            return Verdict(AckState.EXPIRED, f"decided on data {age_ms:.0f} ms old; the limit is {limit_ms:.0f} ms")
+        return None
 
     def age_ms(self, command: Command, now_ns: int) -> float | None:
         """Return the age of the data that the command was decided on; None without a frame."""
@@ -152,19 +162,6 @@ class Guard:
         ahead_ns = command.issued_wall_ns - wall_ns()
         if ahead_ns > _FUTURE_TOLERANCE_NS:
             return _refused(f"issued {ahead_ns / 1e9:.0f} s in the future; set the sender's clock")
-        return None
-
-    def _too_old(self, command: Command, now_ns: int, approved: bool) -> Verdict | None:
-        if command.cause.frame is None:
-            return None
-        age_ms = self.age_ms(command, now_ns)
-        if age_ms is None:
-            return _refused(f"names a frame that this rig has not taken, or long ago: {command.cause.frame}")
-        limit_ms = min(self.limits.max_age_ms, command.max_age_ms or math.inf)
-        if approved:
-            limit_ms = self.limits.approved_max_age_ms or limit_ms
-        if age_ms > limit_ms:
-            return Verdict(AckState.EXPIRED, f"decided on data {age_ms:.0f} ms old; the limit is {limit_ms:.0f} ms")
         return None
 
     def _out_of_limits(self, command: Command, now_ns: int) -> Verdict | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from stream.acquire.answers import Answers
 from stream.acquire.guard import OURS, Guard, Verdict
 from stream.acquire.pausing import Pausing
@@ -44,12 +42,12 @@ class Judge:
         Expired
             The data that the command was decided on are too old by now.
         Refused
-            Meanwhile the run was stopped, or feedback is not heard any more.
+            Meanwhile the run was stopped, or feedback is not heard any more, or those data are forgotten.
         """
         if barred := self._barred(pending):
             raise Refused(barred.reason)
         if late := self._too_old(pending):
-            raise Expired(late.reason)
+            raise Expired(late.reason) if late.state is AckState.EXPIRED else Refused(late.reason)
 
     def passed(self, newer: Pending) -> list[Pending]:
         """A command goes on: return those that waited for their turn before it came, and are pointless now."""
@@ -77,14 +75,7 @@ class Judge:
         return Verdict(AckState.REFUSED, paused) if paused else None
 
     def _too_old(self, pending: Pending) -> Verdict | None:
-        command, limits = pending.command, self._guard.limits
-        if pending.approved_by:
-            return self._guard.too_old(command, self._clock())
-        age_ms = self._guard.age_ms(command, self._clock())
-        limit_ms = min(limits.max_age_ms, command.max_age_ms or math.inf)
-        if age_ms is None or age_ms <= limit_ms:
-            return None
-        return Verdict(AckState.EXPIRED, f"decided on data {age_ms:.0f} ms old; the limit is {limit_ms:.0f} ms")
+        return self._guard.too_old(pending.command, self._clock(), approved=bool(pending.approved_by))
 
 
 def _makes_pointless(newer: Pending, older: Pending) -> bool:
