@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from models.divide.evidence import Mothers
 from models.track import links as linking
@@ -19,6 +18,7 @@ from models.track.links import Expected, Links
 from models.track.matching import match
 from models.track.measure import Bodies, Sizes, compact, measured, middle, sizes
 from models.track.memory import Memory, Rows, View
+from models.track.options import TrackOptions
 from models.track.runs import Runs, phase_after, scan
 from models.track.runs import pace as pace_of
 from models.track.settle import Step, ended_before, inside, settle, tracks
@@ -27,7 +27,7 @@ from models.track.splits import Least, Split, Weighed, choose, weigh
 from models.track.strays import strays
 from models.track.write import SMOOTHING
 from stream.cells import Cells, Segmentation
-from stream.config import Settings, parse
+from stream.config import parse
 from stream.errors import StageError
 from stream.lineage import TrackState
 from stream.stages import Segmented, Tracked
@@ -44,34 +44,6 @@ KNOWN = 4
 """Frames in which a track must have been seen to be looked for inside another's cell though it was not seen last."""
 MATURE = 4
 """Frames in which a daughter must have been seen to be a mother: what seems to divide sooner is a sister found late."""
-
-
-class TrackOptions(Settings):
-    """``[chain] track_options`` of the assignment tracker."""
-
-    max_gap: int = Field(default=2, ge=0)
-    """Frames in which a track may be unseen and still go on."""
-    max_hidden: int = Field(default=5, ge=0)
-    """The same while another track's cell covers it."""
-    max_cut: int = Field(default=10, ge=0)
-    """Frames in a row for which a cell in which tracks met is cut among them; 0: never."""
-    max_away: int = Field(default=50, ge=0)
-    """Frames for which a track outside the image (the stage or ROI moved) is kept."""
-    edge: float = Field(default=1.0, ge=0)
-    """Typical diameters that a cell must reach into the image to be followed; 0: no cell is left out at the edge."""
-    enter_px: float = Field(default=28.0, ge=0)
-    """How far a cell that was not there in the first frame must reach into the image for a track to begin, daughters
-    apart: half a cell tells little, and the truth of the Cell Tracking Challenge leaves out a margin of 25 px."""
-    divide_px: float = Field(default=25.0, ge=0)
-    """The same for both daughters of a division: one that is half outside is seen by chance."""
-    split_threshold: float = Field(default=0.42, gt=0, lt=1)
-    """The smallest probability at which an unexpected cell and its neighbour become daughters."""
-    take_threshold: float = Field(default=0.57, gt=0, lt=1)
-    """The same where another track would go on in one of them, though both say that they come from the mother."""
-    stray_threshold: float = Field(default=0.47, gt=0, lt=1)
-    """The same where one of them began alone a frame ago."""
-    first_id: int = Field(default=1, ge=1)
-    """The first track id; a restarted analysis begins above those it has used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +71,7 @@ class AssignmentTracker:
     Parameters
     ----------
     options
-        See :class:`TrackOptions`.
+        See :class:`models.track.options.TrackOptions`.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
