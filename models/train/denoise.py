@@ -110,10 +110,11 @@ def fit(movies: list[Split], seed: int, minutes: float, most_steps: int) -> tupl
             loss = loss_of(net, batch(trained, rng))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
+            norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             step += 1
-            _average(averaged, net, min(AVERAGING, step / (step + 10)))
+            if torch.isfinite(norm):  # else one bad crop would be the end of all weights
+                optimiser.step()
+                _average(averaged, net, min(AVERAGING, step / (step + 10)))
             share = max(step / most_steps, (time.process_time() - began) / (60 * minutes))
             if step % 500 == 0 or share >= 1:
                 gains.append(judge(averaged, exam, step))

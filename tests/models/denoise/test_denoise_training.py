@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from models.denoise.spec import MULTIPLE, PLANES, DenoiseSpec
 from models.nets.denoisenet import DenoiseNet, export
 from models.spec import PROPERTY
+from models.train import denoise
 from models.train.denoise import fit
 from models.train.denoise_data import Split, halves, stabilised
 from models.zoo.metadata import properties
@@ -63,6 +65,19 @@ def test_noise_alone_teaches_it_to_denoise() -> None:
     assert gains[-1].steps == 60
     assert gains[-1].gain_db > 1.5
     assert sum(part.numel() for part in net.parameters()) < 100_000
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_crop_that_is_no_number_costs_its_step_and_not_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, plain = iter(range(1000)), denoise.loss_of
+
+    def torn(net: DenoiseNet, shown: Any) -> torch.Tensor:
+        return plain(net, shown) * (torch.nan if next(steps) == 3 else 1.0)
+
+    monkeypatch.setattr(denoise, "loss_of", torn)
+    net, _ = fit(still_splits(13, np.random.default_rng(3)), seed=0, minutes=2.0, most_steps=6)
+    assert next(steps) > 6
+    assert all(torch.isfinite(part).all() for part in net.parameters())
 
 
 @pytest.mark.filterwarnings("ignore")
