@@ -37,7 +37,8 @@ class Bench:
         for c, channel in enumerate(channels):
             index, field = Index(t=t, p=position, c=c), f"c:p{position}"
             for m in self._gather.add(frame(t, index=index, channel=channel, field=field)):
-                self.arrived.append((t, channel, m.frame.frame, list(m.channels), m.missed))
+                taken = [name for name, pixels in m.channels.items() if pixels is not None]
+                self.arrived.append((t, channel, m.frame.frame, taken, m.missed))
 
 
 def test_a_measured_channel_is_waited_for_where_it_is_planned() -> None:
