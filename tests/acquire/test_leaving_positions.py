@@ -23,7 +23,7 @@ CAMERA = {
 }
 PLACES = [[-31.0, 0.0, 0.0], [31.0, 0.0, 0.0]]
 PLAN = {
-    "mode": "mda", "interval_ms": 150.0, "exposure_ms": 5.0, "light_power": 0.5, "positions_um": PLACES,
+    "mode": "mda", "interval_ms": 400.0, "exposure_ms": 5.0, "light_power": 0.5, "positions_um": PLACES,
     "channels": ["nuclei", "cytoplasm"],
 }  # fmt: skip
 BUDGET_S = 0.1
