@@ -217,11 +217,15 @@ def test_stop_ends_the_run_and_its_thread(bench: Any) -> None:
 
 
 def test_the_frame_that_is_being_taken_at_the_stop_is_delivered(bench: Any, eventually: Any) -> None:
+    begun: list[int] = []
+    bench.core.mda.events.eventStarted.connect(lambda event: begun.append(event.index["t"]))
     bench.start(mode="mda", exposure_ms=300.0)
     eventually(lambda: bench.core.mda.status.phase == RunState.ACQUIRING)
     bench.driver.stop()
     assert bench.rest().reason == "stopped"
-    assert [item.frame for item in bench.seen if isinstance(item, Frame)] == [0]
+    # Busy cores may let a second one begin before the stop is heard.
+    assert begun
+    assert [item.frame for item in bench.seen if isinstance(item, Frame)] == begun
 
 
 def test_a_second_run_is_refused_while_the_first_thread_lives(bench_of: Any, monkeypatch: Any, eventually: Any) -> None:
