@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from models.divide import history
 from models.divide.endings import AT_EDGE, Ended, death_signs, ended, exit_signs
 from models.divide.lives import kind_of
-from models.divide.signs import WITHIN, Kind, told
+from models.divide.signs import WITHIN, told
 from models.track.measure import Bodies, bodies
 from models.train.split import SHARE
 from stream import plugins
 from stream.analyse.chain import Chain, Work, run_stage
+from stream.cells import Kind
 from stream.config import CameraSettings, ChainSettings, PlanSettings
 from stream.evaluate import moments_of
 from stream.score.divisions import divisions_of

@@ -23,10 +23,11 @@ from benchmarks.fit_lives import fit, stated
 from benchmarks.lives import Cells, Lives, cells_of, follow, measured
 from models.divide import history
 from models.divide.rule import RuleDivider
-from models.divide.signs import SIGNS, TOLD, Kind, coming, coming_at, told
+from models.divide.signs import SIGNS, TOLD, coming, coming_at, told
 from models.divide.telling import Now
 from models.divide.warning import Warnings
 from models.train.split import SHARE
+from stream.cells import Kind
 from stream.event import Event
 from stream.score import mitosis
 from stream.score.divisions import divisions_of

@@ -48,8 +48,12 @@ class Running:
     def after(cls, before: Running | None, pixels: NDArray[Any], normalisation: Normalisation) -> Running:
         """Return the levels with one more frame."""
         offset, scale = levels(pixels, normalisation)
-        if before is None or max(abs(offset - before.offset), abs(scale - before.scale)) > JUMP * before.scale:
+        if before is None or cls(offset, scale).is_jump_from(before):
             return cls(offset, scale)
         return cls(
             before.offset + SMOOTHING * (offset - before.offset), before.scale + SMOOTHING * (scale - before.scale)
         )
+
+    def is_jump_from(self, before: Running) -> bool:
+        """Say whether these levels are no change of those before: they begin anew."""
+        return max(abs(self.offset - before.offset), abs(self.scale - before.scale)) > JUMP * before.scale

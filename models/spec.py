@@ -18,6 +18,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from stream.cells import Kind
 from stream.errors import StageError
 
 MULTIPLE = 16
@@ -26,7 +27,6 @@ SCHEMA = 1
 PROPERTY = "cytoloop"
 """The key of the ONNX ``metadata_props`` under which the table lies, as JSON."""
 
-Kind = Literal["nuclei", "phase"]
 Head = Literal["foreground", "seed", "own", "previous", "newborn", "dividing"]
 CHANNELS: dict[Head, tuple[str, ...]] = {
     "foreground": (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from stream.errors import StageError
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+Kind = Literal["nuclei", "phase"]
+"""What a picture shows: nuclei in fluorescence, or cells in phase contrast."""
 STATES = ("interphase", "mitosis", "newborn", "dead")
 """What the columns of ``state_prob`` mean."""
 
@@ -108,10 +110,14 @@ def make_cells(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """A label image ``(y, x)`` int32 (0: background) with its cells."""
+    """A label image ``(y, x)`` int32 (0: background) with its cells.
+
+    ``kind`` is what the segmenter took the picture for; None: it does not know.
+    """
 
     labels: Ints
     cells: Cells
+    kind: Kind | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or self.labels.dtype != np.int32:

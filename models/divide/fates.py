@@ -8,10 +8,10 @@ import numpy as np
 
 from models.divide.endings import AT_EDGE, began_near, died, ended, left
 from models.divide.history import History
-from models.divide.signs import Kind
 from models.divide.telling import Now, packed, provisional, unpacked
 from models.divide.telling import ended as last_word
 from models.track.measure import Bodies
+from stream.cells import Kind
 from stream.event import Event
 from stream.stages import Tracked
 

@@ -13,11 +13,11 @@ from pydantic import Field
 from models.divide import history
 from models.divide.fates import Fates
 from models.divide.rule import DivideOptions, RuleDivider, as_event
-from models.divide.signs import Kind
 from models.divide.telling import Now
 from models.divide.warning import Warnings
 from models.segment.scale import HALO_SHARE, halo_share
 from models.track.measure import Bodies, bodies
+from stream.cells import Kind
 from stream.config import parse
 from stream.errors import StageError
 from stream.event import Event
@@ -85,9 +85,7 @@ class LifeDivider:
         untold, self._untold = self._untold, [*self._untold, *divisions]
         now = self._last = Now.of(tracked)
         before, self._history = self._history, history.remember(self._history, tracked, found)
-        if min(len(found), ENOUGH) > self._judged:
-            self._kind, self._judged = kind_of(tracked, found), min(len(found), ENOUGH)
-        kind = self._kind or "nuclei"
+        kind = tracked.segmentation.kind or self._judge(tracked, found)
         warned = self._warnings.step(self._history, kind, divisions, now) if self._options.mitosis else []
         fates = self._fates.step(before, tracked, found, kind, now)
         self._untold = []
@@ -135,6 +133,12 @@ class LifeDivider:
             raise StageError(f"not a divider's state: {error}") from error
         self._history, self._kind, self._judged, self._last = past, said["kind"], said["judged"], last
         self._warnings, self._fates, self._untold = warnings, fates, untold
+
+    def _judge(self, tracked: Tracked, found: Bodies) -> Kind:
+        """Say what the picture shows where the segmenter does not."""
+        if min(len(found), ENOUGH) > self._judged:
+            self._kind, self._judged = kind_of(tracked, found), min(len(found), ENOUGH)
+        return self._kind or "nuclei"
 
     def _watchers(self) -> tuple[Warnings, Fates]:
         return Warnings(self._options.mitosis_at), Fates(self._options.death, self._options.exit)

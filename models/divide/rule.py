@@ -215,7 +215,8 @@ class RuleDivider:
 def _best_pair(mother: Mothers, found: Bodies, cells: NDArray[np.int64]) -> float:
     one, two = np.triu_indices(len(cells), 1)
     mothers = mother.take(np.zeros(len(one), np.int64))
-    return float(likelihood(mothers, daughters(found, cells[one], cells[two]), found.typical_px).max())
+    pairs = daughters(found, cells[one], cells[two])
+    return float(likelihood(mothers, pairs, found.typical_px, found.kind).max())
 
 
 def _rows_of(tracks: Tracks, ids: tuple[int, ...]) -> list[int]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.divide.evidence import logit
 from models.divide.history import History, usual
+from stream.cells import Kind
 
 Floats = NDArray[np.float64]
-Kind = Literal["nuclei", "phase"]
-"""What is shown: chromatin that condenses, flattens and brightens, or cells that round up and shine."""
 
 WITHIN: Mapping[Kind, int] = {"nuclei": 3, "phase": 5}
-"""Frames in which the division is expected; the constants are fitted to it. Cells round up well before their chromatin
-is as dense as it gets."""
+"""Frames in which the division is expected; the constants are fitted to it. In phase contrast cells round
+up and shine well before the chromatin of nuclei is as dense, flat and bright as it gets."""
 CALM = 3
 """A cell is compared with what it was this many frames ago and before: rounding up takes a few frames."""
 

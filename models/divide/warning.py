@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.divide.history import History
-from models.divide.signs import WITHIN, Floats, Kind, announced, coming, coming_at
+from models.divide.signs import WITHIN, Floats, announced, coming, coming_at
 from models.divide.telling import Now, ended, packed, provisional, row_of, unpacked
+from stream.cells import Kind
 from stream.event import Event
 
 FROM: Mapping[Kind, float] = {"nuclei": 0.28, "phase": 0.3}

@@ -14,18 +14,19 @@ from models import zoo
 from models.runtime import available
 from models.segment.classical import NucleiSegmenter as ClassicalNuclei
 from models.segment.classical import PhaseSegmenter as ClassicalPhase
-from models.segment.fit import LEAST_DIAMETER_PX
-from models.segment.network import NetworkSegmenter
-from models.segment.scale import HALO_SHARE, halo_share
-from stream.cells import Segmentation
+from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX
+from models.segment.network import NetworkSegmenter, nothing
+from models.segment.scale import HALO_SHARE, halo_share, is_grain
+from stream.cells import Kind, Segmentation
 from stream.config import Settings, parse
 from stream.errors import RuntimeUnavailable, StageError
 from stream.frame import Frame
 from stream.stages import Moment, Segmenter
 
 LOG = logging.getLogger(__name__)
-SCHEMA = 1
-Kind = Literal["nuclei", "phase"]
+SCHEMA = 2
+CLEARLY = 2.0
+"""A kind that few cells were taken for is changed where halos are so many times above or below what parts them."""
 NETWORKS: Mapping[str, tuple[str, ...]] = {
     "nuclei": ("nuclei", "nuclei-fast", "nuclei-open"),
     "phase": ("phase", "phase-fast"),
@@ -54,8 +55,9 @@ class AutoOptions(Settings):
 class AutoSegmenter:
     """Chooses between nuclei and phase contrast, and between a network and none; a :class:`stream.stages.Segmenter`.
 
-    The kind is chosen by the halos of the first frame that shows cells. The network of that kind is used when it is
-    installed and something here can run it; otherwise the classical segmenter, and the log says why.
+    The kind is chosen by the halos of the first frame in which something stands out of the noise, and may change while
+    only few cells have shown. The network of that kind is used when it is installed and something here can run it;
+    otherwise the classical segmenter, and the log says why.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class AutoSegmenter:
         self._options = parse(AutoOptions, options, "[chain] segment_options")
         self._chosen: Segmenter | None = None
         self._kind: Kind = "nuclei"
-        self._certain = False
+        self._certain = self._few = False
         self._seen = self._tries = 0
 
     @property
@@ -87,20 +89,24 @@ class AutoSegmenter:
         Raises StageError for pixels that cannot be an image, and where what was asked for cannot be opened now.
         """
         chosen = self._chosen
+        if not self._certain and is_grain(moment.frame.pixels):
+            return nothing(moment)
         if chosen is None or not self._certain:
             chosen = self._chosen = self._choose(chosen, moment.frame)
         found = chosen.step(moment)
-        self._certain = self._certain or len(found.cells) > 0
+        self._certain = self._certain or len(found.cells) >= ENOUGH
+        self._few = self._few or len(found.cells) > 0
         return found
 
     def reset(self, reason: str) -> None:
         """Forget what was chosen."""
-        self._chosen, self._certain = None, False
+        self._chosen, self._certain, self._few = None, False, False
         self._seen = self._tries = 0
 
     def save(self) -> bytes:
         """Return what was chosen, and its state, as msgpack."""
-        state: dict[str, Any] = {"schema": SCHEMA, "certain": self._certain, "seen": self._seen, "tries": self._tries}
+        state: dict[str, Any] = {"schema": SCHEMA, "seen": self._seen, "tries": self._tries}
+        state |= {"certain": self._certain, "few": self._few}
         if self._chosen is not None:
             network = isinstance(self._chosen, NetworkSegmenter)
             state |= {"kind": self._kind, "network": network, "chosen": self._chosen.save()}
@@ -113,7 +119,8 @@ class AutoSegmenter:
             if data["schema"] != SCHEMA or data.get("kind", "nuclei") not in NETWORKS:
                 raise StageError("a saved state of another version of the choosing segmenter; reset it instead")
             self.reset("load")
-            self._certain, self._seen, self._tries = bool(data["certain"]), int(data["seen"]), int(data["tries"])
+            self._certain, self._few = bool(data["certain"]), bool(data["few"])
+            self._seen, self._tries = int(data["seen"]), int(data["tries"])
             if "chosen" in data:
                 self._kind = data["kind"]
                 self._chosen = self._for(self._kind, "a saved field")
@@ -127,14 +134,14 @@ class AutoSegmenter:
         """Return the segmenter for a frame; where none could be opened so far, every frame is tried."""
         if not self._is_time_to_choose() and chosen is not None:
             return chosen
-        kind = _kind(frame)
+        kind = _kind(frame, self._kind if self._few else None)
         if chosen is None or kind != self._kind:
             chosen = self._for(kind, frame.field)
             self._kind = kind
         return chosen
 
     def _is_time_to_choose(self) -> bool:
-        """Frames 1, 2, 4, 8, 16 and then every 16th are looked at until one shows cells."""
+        """Frames 1, 2, 4, 8, 16 and then every 16th are looked at until one shows enough cells."""
         self._seen += 1
         due: bool = self._seen >= min(2**self._tries, 16 * max(1, self._tries - 3))
         self._tries += due
@@ -164,5 +171,7 @@ class AutoSegmenter:
         return CLASSICAL[kind](size)
 
 
-def _kind(frame: Frame) -> Kind:
-    return "phase" if halo_share(frame.pixels.astype(np.float32)) > HALO_SHARE else "nuclei"
+def _kind(frame: Frame, before: Kind | None) -> Kind:
+    """Return what a frame shows; where few cells were taken for one kind before, only if it is clearly the other."""
+    clear = {None: 1.0, "nuclei": CLEARLY, "phase": 1 / CLEARLY}[before]
+    return "phase" if halo_share(frame.pixels.astype(np.float32)) > clear * HALO_SHARE else "nuclei"

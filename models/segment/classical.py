@@ -16,7 +16,7 @@ from models.segment.measure import Doubles, mean_counts, means
 from models.segment.parts import cells_of
 from models.segment.recipe import NUCLEI, PHASE, Recipe
 from models.segment.scale import HALO_SHARE, blob_diameter_px, halo_share
-from stream.cells import Floats, Ints, Segmentation, make_cells
+from stream.cells import Floats, Ints, Kind, Segmentation, make_cells
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.stages import Moment
@@ -155,7 +155,7 @@ class ClassicalSegmenter:
     def _segment(self, image: Floats, chosen: Mapping[str, Any], moment: Moment) -> Segmentation:
         bright = -image if chosen["dark"] else image
         labels, total, boxes, certainty = self._labels(bright, chosen["diameter_px"], chosen["kind"])
-        return _found(labels, total, boxes, moment, certainty)
+        return _found(labels, total, boxes, moment, chosen["kind"], certainty)
 
     def _labels(self, bright: Floats, diameter_px: float, kind: str) -> tuple[Ints, Doubles, Ints, Floats]:
         recipe, wanted = RECIPES[kind], self._options
@@ -203,7 +203,9 @@ def _image(moment: Moment) -> Floats:
     return image
 
 
-def _found(labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty: Floats | None = None) -> Segmentation:
+def _found(
+    labels: Ints, total: Doubles, boxes: Ints, moment: Moment, kind: Kind | None = None, certainty: Floats | None = None
+) -> Segmentation:
     n = len(total)
     area = total[:, :1]
     cells = make_cells(
@@ -214,4 +216,4 @@ def _found(labels: Ints, total: Doubles, boxes: Ints, moment: Moment, certainty:
         mean_counts(labels, n, moment),
         **({} if certainty is None else {"score": certainty.astype(np.float32)}),
     )
-    return Segmentation(labels, cells)
+    return Segmentation(labels, cells, kind)

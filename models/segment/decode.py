@@ -16,8 +16,7 @@ from models.compiled import compiled
 from models.segment import pieces, votes
 from models.segment.cores import core_means, core_places
 from models.segment.measure import Doubles
-from models.spec import Kind
-from stream.cells import Floats, Ints
+from stream.cells import Floats, Ints, Kind
 from stream.errors import StageError
 
 SEED_SHARE = 0.12

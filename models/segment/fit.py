@@ -137,7 +137,7 @@ def _busiest(pixels: Pixels, side_px: int) -> Pixels:
     rows, columns = (min(side, side_px) for side in pixels.shape)
     if (rows, columns) == pixels.shape:
         return pixels
-    step = max(1, side_px // 32)
+    step = max(1, min(side_px // 32, *pixels.shape))
     small = cv2.resize(pixels.astype(np.float32), None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
     unrest: Floats = np.abs(small - cv2.blur(small, (9, 9)))
     size = (max(1, min(columns // step, small.shape[1])), max(1, min(rows // step, small.shape[0])))

@@ -19,9 +19,10 @@ from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX, fitted, prepare
 from models.segment.growth import Growth
 from models.segment.measure import mean_counts
 from models.segment.past import Past, Pixels
+from models.segment.scale import is_grain
 from models.segment.sessions import Wanted, open_ahead
 from models.segment.sight import Network, Retina, Sight, zoom_for
-from stream.cells import Floats, Segmentation, make_cells
+from stream.cells import Floats, Kind, Segmentation, make_cells
 from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.frame import Frame
@@ -100,19 +101,22 @@ class NetworkSegmenter:
         frame, past = self._shown(moment), self._past
         known = past.levels if past is not None and past.same_light(frame) else None
         levels = Running.after(known, frame.pixels, self._network.spec.normalisation)
+        if (known is None or levels.is_jump_from(known)) and is_grain(frame.pixels):
+            self._past = None  # noise that is stretched to the contrast of cells would be full of them
+            return self._nothing(moment)
         self._rescale(frame)
         if self._is_time_to_choose():
             self._choose(frame, levels)
         self._follow(frame)
         self._past = Past.of(frame, levels)
         if self._diameter_px is None:
-            return _nothing(moment)
+            return self._nothing(moment)
         moved_px = past.moved_px(frame) if past is not None and moment.missed <= MOST_MISSED else None
         found = self._see(frame.pixels, levels, past, moved_px)
         self._cells = max(self._cells, found.count)
         self._look_ahead(found, frame)
         before_px = _before(found, past, moved_px)
-        return Segmentation(found.labels, _cells(found, before_px, moment))
+        return Segmentation(found.labels, _cells(found, before_px, moment), self._network.spec.kind)
 
     def reset(self, reason: str) -> None:
         """Forget the past and what was chosen."""
@@ -189,6 +193,9 @@ class NetworkSegmenter:
             self._diameter_px = max(self._diameter_px * self._binning / frame.binning, LEAST_DIAMETER_PX)
         self._binning = frame.binning
 
+    def _nothing(self, moment: Moment) -> Segmentation:
+        return nothing(moment, self._network.spec.kind)
+
     def _see(self, pixels: Pixels, levels: Running, past: Past | None, moved_px: tuple[float, float] | None) -> Decoded:
         assert self._diameter_px is not None
         shape = (pixels.shape[0], pixels.shape[1])
@@ -235,12 +242,13 @@ def _states(found: Decoded) -> Floats:
     return np.stack([rest, dividing, newborn, np.full_like(rest, np.nan)], 1)
 
 
-def _nothing(moment: Moment) -> Segmentation:
+def nothing(moment: Moment, kind: Kind | None = None) -> Segmentation:
+    """Return the segmentation of a frame that shows no cells."""
     labels = np.zeros(moment.frame.pixels.shape, np.int32)
     none = np.zeros((0, 2), np.float32)
     counts = np.zeros((0, max(1, len(moment.channels))), np.float32)
     empty = make_cells(np.zeros(0, np.int32), none, np.zeros((0, 4), np.int32), none[:, 0], counts, features=none)
-    return Segmentation(labels, empty)
+    return Segmentation(labels, empty, kind)
 
 
 class NucleiSegmenter(NetworkSegmenter):

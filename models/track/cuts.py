@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def cut(given: Segmentation, moment: Moment, expected: Expected, made: list[Cut]
         for column in fields(Cells)
     }
     cell, row = np.array(of, np.int64).reshape(-1, 2).T
-    return Segmentation(given.labels, Cells(**columns)), Pieces(keep, tuple(shapes), cell, row)
+    return replace(given, cells=Cells(**columns)), Pieces(keep, tuple(shapes), cell, row)
 
 
 def relinked(made: Links, cell_of: Longs, pieces: Pieces) -> tuple[Links, Longs]:

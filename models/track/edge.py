@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,4 +28,4 @@ def without_cut(given: Segmentation, least_px: float) -> Segmentation:
     if kept.all():
         return given
     columns: dict[str, Any] = {f.name: getattr(given.cells, f.name)[kept] for f in fields(Cells)}
-    return Segmentation(given.labels, Cells(**columns))
+    return replace(given, cells=Cells(**columns))

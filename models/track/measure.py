@@ -13,7 +13,7 @@ from models.compiled import compiled, compiled_for
 from models.divide.evidence import Daughters
 from models.track.runs import Runs, pace, scan
 from models.track.sheet import Piece
-from stream.cells import STATES, Cells, Segmentation
+from stream.cells import STATES, Cells, Kind, Segmentation
 from stream.errors import StageError
 
 WIDEST = 1 << 22
@@ -43,6 +43,8 @@ class Bodies:
         Diameter of the typical cell.
     light : (float, float)
         Counts at brightness 0, and counts for 1.
+    kind
+        What the segmenter took the picture for; None: it does not know.
     """
 
     centre_px: Floats
@@ -54,13 +56,14 @@ class Bodies:
     dividing: Floats
     typical_px: float
     light: tuple[float, float]
+    kind: Kind | None = None
 
     def __len__(self) -> int:
         return len(self.area_px)
 
     def take(self, rows: Longs) -> Bodies:
         """Return some of them, in another order."""
-        columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-2]}
+        columns: dict[str, Any] = {one.name: getattr(self, one.name)[rows] for one in fields(self)[:-3]}
         return replace(self, **columns)
 
     def with_pieces(
@@ -169,8 +172,9 @@ def measured(
     # in the layout that frames with cut cells have too: another one would be compiled while a frame waits
     newborn, dividing = (np.ascontiguousarray(state[:, STATES.index(name)]) for name in ("newborn", "mitosis"))
     found = Bodies(
-        of.centre_px, of.area_px, brightness, _roundness(sums), votes, newborn, dividing, of.typical_px, light
-    )
+        of.centre_px, of.area_px, brightness, _roundness(sums), votes, newborn, dividing, of.typical_px, light,
+        segmentation.kind,
+    )  # fmt: skip
     return found, runs
 
 
@@ -195,7 +199,7 @@ def compact(given: Segmentation) -> Segmentation:
     if stray.size:
         raise StageError(f"label {stray[0]} is in the image but not in the Cells table")
     label = np.arange(1, len(cells) + 1, dtype=np.int32)
-    return Segmentation(np.where(known, rank + 1, 0).astype(np.int32), replace(cells, label=label))
+    return replace(given, labels=np.where(known, rank + 1, 0).astype(np.int32), cells=replace(cells, label=label))
 
 
 def _piece_sums(piece: Piece, pixels: NDArray[Any], pace: int) -> Floats:

@@ -60,7 +60,7 @@ def published(given: Segmentation, cells: Cells, pieces: Sequence[Piece], id_of_
     order = by_track(id_of_cell)
     columns = {column.name: getattr(cells, column.name)[order] for column in fields(Cells)}
     columns["label"] = new[order]
-    return Segmentation(labels, Cells(**columns))
+    return Segmentation(labels, Cells(**columns), given.kind)
 
 
 def by_track(id_of_cell: Longs) -> Longs:

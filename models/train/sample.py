@@ -12,9 +12,10 @@ from pydantic import Field
 
 from models.normalise import levels
 from models.segment.decode import SEED_SHARE
-from models.spec import NORMALISATIONS, Kind
+from models.spec import NORMALISATIONS
 from models.train.movie import Movie
 from models.train.noise import fewer_photons
+from stream.cells import Kind
 from stream.config import Settings
 
 Floats = NDArray[np.float32]

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.spec import HEADS, MULTIPLE, Head, Kind, NetSpec
+from models.spec import HEADS, MULTIPLE, Head, NetSpec
 from models.train.sample import Augmentation
+from stream.cells import Kind
 from stream.config import Settings
 from stream.errors import SourceError
 

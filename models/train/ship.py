@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from models.spec import Kind
 from models.train.fit import CHECKPOINT
 from models.train.settings import Source, TrainSettings
 from models.zoo import HERE
 from models.zoo.card import Card, Data, Training
 from models.zoo.pack import pack, read_checkpoint
+from stream.cells import Kind
 from stream.errors import StageError
 
 BEST = "best.pt"

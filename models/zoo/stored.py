@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from models import zoo
 from models.normalise import levels
-from models.spec import NORMALISATIONS, Kind
+from models.spec import NORMALISATIONS
 from models.zoo.scene import LOOKS, scene
+from stream.cells import Kind
 from stream.errors import StageError
 
 Arrays = Mapping[str, NDArray[np.float32]]

@@ -245,6 +245,19 @@ def test_a_speck_does_not_decide_the_kind_for_the_night():
     assert kinds == ["phase", "nuclei", "nuclei"]
 
 
+def test_what_the_segmenter_takes_the_picture_for_counts():
+    said = {}
+    for kind in (None, "nuclei", "phase"):
+        frames = [replace(one, segmentation=replace(one.segmentation, kind=kind)) for one in movie("mmmmmmccppppp")]
+        tracker, divider = AssignmentTracker({}), LifeDivider({})
+        tracked = [tracker.step(one) for one in frames]
+        assert {one.segmentation.kind for one in tracked} == {kind}
+        events = [event for one in tracked for event in divider.step(one) if event.kind == "mitosis"]
+        said[kind] = [(event.frame, event.confidence, event.reason) for event in events]
+    assert said[None] == said["nuclei"]
+    assert said["phase"] != said["nuclei"]
+
+
 def test_a_tracker_that_measures_nothing_is_served_too():
     tracker, divider = AssignmentTracker({}), LifeDivider({})
     events = [e for one in movie(MIXED[0]) for e in divider.step(replace(tracker.step(one), measured=None))]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from benchmarks.degrade import degraded
 from models.segment.auto import AutoSegmenter
-from models.segment.scale import HALO_SHARE, halo_share
+from models.segment.scale import HALO_SHARE, halo_share, is_grain
 from models.train.settings import data_root
 from stream.config import CameraSettings, Configuration, PlanSettings
 from stream.errors import SourceError
@@ -56,3 +57,30 @@ def test_a_part_of_a_recorded_field_shows_its_kind(sequence: str, kind: str, sid
             share = halo_share(np.ascontiguousarray(pixels[y : y + side, x : x + side], np.float32))
             told.append((share > HALO_SHARE) == (kind == "phase"))
     assert np.mean(told) >= 0.95
+
+
+@pytest.mark.parametrize("side", [1, 7, 64, 400, 2048])
+def test_noise_alone_is_known_as_such(side: int) -> None:
+    rng = np.random.default_rng(side)
+    dark = np.clip(np.rint(rng.normal(100, 3, (side, side))), 0, None).astype(np.uint16)
+    assert is_grain(dark)
+    assert is_grain(rng.poisson(0.1, (side, side)).astype(np.uint8))
+    assert is_grain(np.full((side, side), 7, np.uint16))
+
+
+@pytest.mark.parametrize("photons", [None, 20, 5])
+@pytest.mark.parametrize("sequence", ["Fluo-N2DL-HeLa/02", "PhC-C2DL-PSC/01"])
+def test_recorded_cells_stand_out_of_the_noise(sequence: str, photons: int | None) -> None:
+    try:
+        paths = sorted((data_root() / "ctc" / sequence).glob("t*.tif"))[::13]
+    except SourceError as error:
+        pytest.skip(str(error))
+    for number, path in enumerate(paths):
+        pixels = tifffile.imread(path)
+        assert not is_grain(degraded(pixels, photons, number) if photons else pixels)
+
+
+def test_one_dim_cell_stands_out_of_the_noise() -> None:
+    y, x = np.mgrid[:512, :512]
+    light = 100.0 + 15.0 * (np.hypot(y - 200, x - 300) < 8)  # as much as the noise of a pixel and a half
+    assert not is_grain(np.random.default_rng(0).poisson(light).astype(np.uint16))

@@ -101,8 +101,45 @@ def test_empty_frames_show_no_cells_and_the_first_cells_choose(model: Path) -> N
     blank = np.full(SHAPE, 1000, np.uint16)
     assert [len(step(segmenter, blank, k).cells) for k in range(2)] == [0, 0]
     assert "no frame has shown cells" in segmenter.choice
-    assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 2).cells) == 0, "frames 1, 2, 4, 8 are looked at"
-    assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 3).cells) == len(grid(SHAPE, 40))
+    assert len(step(segmenter, spots(SHAPE, grid(SHAPE, 40), 20.0), 2).cells) == len(grid(SHAPE, 40))
+
+
+def dark(number: int) -> NDArray[np.uint16]:
+    """What a camera gives without light: its noise, and a few broken pixels."""
+    rng = np.random.default_rng(number)
+    noise = np.rint(rng.normal(100, 3, (320, 320)))
+    return np.where(rng.random(noise.shape) < 1e-4, 900, noise).clip(0).astype(np.uint16)
+
+
+@pytest.mark.parametrize("segment", ["auto", "nuclei-fast", "phase-fast"])
+def test_frames_before_the_light_is_on_choose_nothing(segment: str) -> None:
+    centres = grid((320, 320), 50)
+    lit = [discs((320, 320), centres, 10.0, offset=100.0, noise=10.0, seed=k) for k in range(3)]
+    options: dict[str, Any] = {"fast": True} if segment == "auto" else {}
+    told = []
+    for before in (0, 5):
+        chain = Chain(ChainSettings(segment=segment, segment_options=options))
+        pictures = [dark(k) for k in range(before)] + lit
+        cells = [len(chain.step(moment(pixels, k)).segmentation.cells) for k, pixels in enumerate(pictures)]
+        assert cells[:before] == [0] * before
+        told.append((chain.choice, cells[before:]))
+    assert told[0] == told[1]
+    assert told[0][1] == [len(centres)] * 3 or segment == "phase-fast"
+
+
+def test_a_frame_without_light_amid_others_shows_nothing_and_changes_nothing() -> None:
+    centres = grid((320, 320), 50)
+    lit = [discs((320, 320), centres, 10.0, offset=100.0, noise=10.0, seed=k) for k in range(4)]
+    segmenter = NetworkSegmenter({"model": "nuclei-fast"})
+    cells = [len(step(segmenter, p, k).cells) for k, p in enumerate([*lit[:2], dark(0), dark(1), *lit[2:]])]
+    assert cells == [len(centres)] * 2 + [0, 0] + [len(centres)] * 2
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1), (8, 2048), (2048, 12)])
+def test_narrow_pictures_are_looked_at(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).poisson(50 * np.ones(shape)).astype(np.uint16)
+    pixels[: shape[0] // 2, : shape[1] // 2 + 1] += 200
+    assert step(NetworkSegmenter({"model": "nuclei-fast"}), pixels).labels.shape == shape
 
 
 def test_cells_are_found_where_the_pictures_blobs_are_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
