@@ -46,12 +46,14 @@ class Context:
         Cells of the field, by state, for which it is more probable than not.
     dividing
         Cells of the field that look like dividing, or like just born of a division.
+    pending
+        Events of this kind (on a frame: of any) that are still provisional in the field after all that this frame said.
     generation
         Divisions seen above the cell: 0 for one that was there at the start.
     age_s
         Since the cell was first seen, by the run's time.
     cells_yx_px
-        Where the daughters, or the cell, are in the frame after which this was said; those not seen are left out.
+        Where each of the daughters, or the cell, is in the frame after which this was said; None: not in sight.
     places_um
         On a frame: where (x, y) each track that it shows is, with its id, in µm of the stage.
     exposed_ms
@@ -63,9 +65,10 @@ class Context:
     states: tuple[float, ...] = ()
     in_state: tuple[int, ...] = ()
     dividing: int = 0
+    pending: int = 0
     generation: int = 0
     age_s: float = math.nan
-    cells_yx_px: tuple[Point, ...] = ()
+    cells_yx_px: tuple[Point | None, ...] = ()
     places_um: tuple[tuple[int, Point], ...] = ()
     exposed_ms: float = 0.0
 

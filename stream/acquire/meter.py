@@ -67,9 +67,19 @@ def longest_ms(plan: PlanSettings) -> float:
     return max([plan.exposure_ms, *(float(channel.exposure or 0.0) for channel in channels)])
 
 
-def stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
-    """Whether the sample is lit between frames, as far as the configuration and the rig say."""
+def stays_open(config: Configuration, light: Mapping[str, Any] | None) -> bool:
+    """Whether the sample is lit between frames, as far as the configuration and the rig say.
+
+    Parameters
+    ----------
+    light
+        What the rig says of its light; empty: it has none, as a recording. None: nobody has looked, and it counts as
+        one whose shutter opens for each exposure, and stays open while a camera streams.
+    """
     said = config.dose.between_frames
     if said != "auto":
         return said == "lit"
-    return bool(light) and (config.plan.mode == "stream" or not (light.get("shutter") and light.get("auto")))
+    streams = config.plan.mode == "stream"
+    if light is None:
+        return streams
+    return bool(light) and (streams or not (light.get("shutter") and light.get("auto")))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream.analyse.chain import Decision
 from stream.cells import STATES, Cells
-from stream.event import TICK, Context, Event, Point, event_id
+from stream.event import TICK, Context, Event, Kind, Point, event_id
 from stream.frame import Frame
 
 _LIKELY = 0.5
@@ -41,12 +41,13 @@ _UNKNOWN = _Life(0, 0, math.nan, 0)
 
 @dataclass(slots=True)
 class _Family:
-    """Of one field: its cells by track, mothers before daughters, and the exposure so far. Tracks of one cell share a
-    life."""
+    """Of one field: its cells by track, mothers before daughters, the exposure so far, and the kinds of the events that
+    await another word, by their ids. Tracks of one cell share a life."""
 
     lives: dict[int, _Life] = field(default_factory=dict)
     frames: int = 0
     exposed_ms: float = 0.0
+    open: dict[str, Kind] = field(default_factory=dict)
 
     def see(self, decision: Decision) -> None:
         tracks, elapsed_s = decision.tracks, decision.moment.elapsed_s
@@ -62,6 +63,10 @@ class _Family:
         for event in decision.events:
             if event.kind == "division" and event.status == "retracted":
                 self._take_back(event)
+            if event.status == "provisional":
+                self.open[event.event_id] = event.kind
+            else:
+                self.open.pop(event.event_id, None)
         if self.frames % _FORGET == 0:
             self.lives = {key: one for key, one in self.lives.items() if self.frames - one.last < _FORGET}
         self.exposed_ms += decision.moment.frame.exposure_ms
@@ -87,13 +92,13 @@ class _Family:
         lives = list({id(life): life for life in self.lives.values()}.values())
         place = {id(life): i for i, life in enumerate(lives)}
         tracks = [[track_id, place[id(life)]] for track_id, life in self.lives.items()]
-        return [tracks, [list(astuple(life)) for life in lives], self.frames, self.exposed_ms]
+        return [tracks, [list(astuple(life)) for life in lives], self.frames, self.exposed_ms, self.open]
 
     @classmethod
     def unpacked(cls, said: Any) -> _Family:
-        tracks, lives, frames, exposed_ms = said
+        tracks, lives, frames, exposed_ms, awaiting = said
         made = [_Life(*life) for life in lives]
-        return cls({track_id: made[place] for track_id, place in tracks}, frames, exposed_ms)
+        return cls({track_id: made[place] for track_id, place in tracks}, frames, exposed_ms, dict(awaiting))
 
 
 class Contexts:
@@ -127,9 +132,10 @@ class Contexts:
             states=_highest(cells.state_prob[rows]),
             in_state=_in_state(cells.state_prob),
             dividing=_dividing(cells.state_prob),
+            pending=sum(kind == event.kind for kind in family.open.values()),
             generation=life.generation,
             age_s=decision.moment.elapsed_s - life.first_s,
-            cells_yx_px=tuple((float(y), float(x)) for y, x in cells.centroid_px[rows]),
+            cells_yx_px=_places_yx_px(cells, event.daughter_ids or (event.parent_id,)),
             exposed_ms=family.exposed_ms,
         )
 
@@ -137,6 +143,7 @@ class Contexts:
         """Return the clock's event of a decided frame, with its context."""
         moment, cells = decision.moment, decision.segmentation.cells
         frame, count = moment.frame, len(cells)
+        family = self._families[frame.field]
         height, width = frame.pixels.shape
         middle = np.array([[(height - 1) / 2, (width - 1) / 2]])
         x_um, y_um = frame.to_stage_um(middle)[0].tolist()
@@ -163,16 +170,28 @@ class Contexts:
                 states=_highest(cells.state_prob),
                 in_state=_in_state(cells.state_prob),
                 dividing=_dividing(cells.state_prob),
+                pending=len(family.open),
                 places_um=_places_um(cells, frame),
-                exposed_ms=self._families[frame.field].exposed_ms,
+                exposed_ms=family.exposed_ms,
             ),
         )
 
 
 def _rows(labels: NDArray[np.int32], wanted: tuple[int, ...]) -> list[int]:
-    """Return the rows of those tracks that are seen in this frame; labels are track ids, sorted."""
-    at = np.searchsorted(labels, wanted)
-    return [int(i) for i, track_id in zip(at, wanted, strict=True) if i < len(labels) and labels[i] == track_id]
+    """Return the rows of those tracks that are seen in this frame."""
+    return [row for row in _row_of(labels, wanted) if row is not None]
+
+
+def _row_of(labels: NDArray[np.int32], wanted: tuple[int, ...]) -> list[int | None]:
+    """Return each track's row in this frame, None where it is not seen; labels are track ids, sorted."""
+    at = np.searchsorted(labels, wanted).tolist()
+    return [i if i < len(labels) and labels[i] == track_id else None for i, track_id in zip(at, wanted, strict=True)]
+
+
+def _places_yx_px(cells: Cells, wanted: tuple[int, ...]) -> tuple[Point | None, ...]:
+    centres = cells.centroid_px
+    rows = _row_of(cells.label, wanted)
+    return tuple(None if row is None else (float(centres[row, 0]), float(centres[row, 1])) for row in rows)
 
 
 def _places_um(cells: Cells, frame: Frame) -> tuple[tuple[int, Point], ...]:

@@ -21,7 +21,7 @@ from stream.stages import Moment
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 SUFFIX = ".state"
 DIGEST_BYTES = 16
 _COLUMNS = ("host", "t_pop_ns", "elapsed_s", "step", "open", "family", "chain")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stream.config import Configuration
+from stream.doctor import networks
 from stream.doctor.permissions import MOVES
 from stream.doctor.schedule import budget_full_power_s
 from stream.doctor.schedule import describe as describe_plan
@@ -21,7 +22,7 @@ _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 
 def problems(config: Configuration, camera: Camera) -> list[str]:
     """Return what would stop the run."""
-    return [*_addresses(config), *_plan_against(config, camera)]
+    return [*_addresses(config), *_plan_against(config, camera), *networks.problems(config.chain)]
 
 
 def warnings(config: Configuration, camera: Camera, table: Table, policies: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -29,11 +30,13 @@ def warnings(config: Configuration, camera: Camera, table: Table, policies: Sequ
     return [
         *_stage(config, camera, table),
         *_wishes(config, table, policies),
+        *_measures(config, policies),
         *_light(config, camera),
         *_devices(config, camera),
         *_watching(config),
         *_operators(config),
         *_chain(config),
+        *networks.warnings(config.chain),
         *_ports(config),
     ]
 
@@ -99,15 +102,29 @@ def _stage(config: Configuration, camera: Camera, table: Table) -> Iterator[str]
 
 
 def _wishes(config: Configuration, table: Table, policies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    positions = max(1, len(config.plan.positions_um))
     for policy in policies:
         for sent in policy["sends"] or ():
             kind, who = sent["kind"], f"policy {policy['name']}, rule '{sent['rule']}'"
             if table[kind]["may"] == "no":
                 yield f"{who} wishes for {kind}, which will be refused: {table[kind]['why']}"
+            if isinstance(sent["position"], int) and not 0 <= sent["position"] < positions:
+                yield f"{who}: {kind} is for position {sent['position']}; [plan] has {positions}, counted from 0"
             for name, value in sent["fixed"].items():
                 span = getattr(config.limits, _LIMIT_OF.get(name, ""), None)
                 if span is not None and not span[0] <= value <= span[1]:
                     yield f"{who}: {name} {value:g} is outside [limits] {_LIMIT_OF[name]} {span[0]:g} to {span[1]:g}"
+
+
+def _measures(config: Configuration, policies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    channels = max(1, len(config.chain.measure_channels))
+    for policy in policies:
+        for asked in policy["measures"]:
+            if asked["channel"] >= channels:
+                yield (
+                    f"policy {policy['name']}, rule '{asked['rule']}' never fires: it asks for the intensity in "
+                    f"channel {asked['channel']}, and [chain] measures {channels}, counted from 0; see measure_channels"
+                )
 
 
 def _light(config: Configuration, camera: Camera) -> Iterator[str]:
@@ -170,8 +187,3 @@ def _chain(config: Configuration) -> Iterator[str]:
     for name in (chain.segment_channel, *chain.measure_channels):
         if name and channels and name not in channels:
             yield f"[chain] waits for the channel '{name}', which [plan] channels does not take: {', '.join(channels)}"
-    if chain.segment in ("auto", "nuclei", "nuclei-fast", "phase", "phase-fast"):
-        from models.runtime import available
-
-        if all(dict(available()).values()):
-            yield f"[chain] segment = '{chain.segment}': nothing here runs networks; pip install cytoloop[cpu]"

@@ -14,7 +14,8 @@ _NO_CONDITION = frozenset({"name", "on", "after", "again_s", "per_field", "coold
 
 
 def describe(spec: str, base: Path) -> dict[str, Any]:
-    """Return ``name``, ``rules`` in words and ``sends``: {kind: values that are fixed, by rule}; None: anything.
+    """Return ``name``, ``rules`` in words, ``sends`` (kind, values that are fixed and position of each action; None:
+    anything) and ``measures`` (the rules that ask for an intensity, and in which channel).
 
     Raises
     ------
@@ -24,11 +25,13 @@ def describe(spec: str, base: Path) -> dict[str, Any]:
     name, policy = load_policy(spec, base)
     if not isinstance(policy, RulesPolicy):
         doc = (type(policy).__doc__ or "").strip().partition("\n")[0]
-        return {"name": name, "rules": [f"{type(policy).__name__}: {doc or 'a class of its own'}"], "sends": None}
+        said = f"{type(policy).__name__}: {doc or 'a class of its own'}"
+        return {"name": name, "rules": [said], "sends": None, "measures": []}
     return {
         "name": name,
         "rules": [in_words(rule) for rule in policy.rules],
         "sends": [_sent(rule, template) for rule in policy.rules for template in rule.actions],
+        "measures": [_measured(rule) for rule in policy.rules if rule.text.intensity.binds],
     }
 
 
@@ -42,7 +45,7 @@ def in_words(rule: Rule) -> str:
     if text.after:
         said.append(f"once after {' or '.join(repr(name) for name in text.after)}")
     if text.cooldown_s:
-        said.append(f"at most every {text.cooldown_s:g} s{' in a field' if text.per_field else ''}")
+        said.append(f"at most every {text.cooldown_s:g} s{' in a field' if rule.per_field else ''}")
     if text.again_s:
         said.append(f"again every {text.again_s:g} s")
     return f"{', '.join(said)}: {'; '.join(_action(template) for template in rule.actions)}"
@@ -80,6 +83,10 @@ def _action(template: Template) -> str:
     return " ".join((template.kind, ", ".join(said))).strip()
 
 
+def _measured(rule: Rule) -> dict[str, Any]:
+    return {"rule": rule.text.name, "channel": rule.text.intensity.channel}
+
+
 def _sent(rule: Rule, template: Template) -> dict[str, Any]:
     fixed = {name: value for name, value in template.values.items() if isinstance(value, int | float)}
-    return {"kind": template.kind, "rule": rule.text.name, "fixed": fixed}
+    return {"kind": template.kind, "rule": rule.text.name, "fixed": fixed, "position": template.position}

@@ -9,6 +9,7 @@ from typing import Any
 
 from useq import MDAEvent, MDASequence
 
+from stream.acquire.meter import stays_open
 from stream.config import Configuration, PlanSettings
 
 MOST_EVENTS = 200_000
@@ -25,7 +26,7 @@ def describe(config: Configuration, camera: Mapping[str, Any] | None = None) -> 
     end, ``j_per_cm2`` where the light is calibrated, and what part of a budget that is or when the budget is reached.
     """
     plan = config.plan
-    open_between = _stays_open(config, (camera or {}).get("light", {}))
+    open_between = stays_open(config, None if camera is None else camera.get("light", {}))
     shape = _protocol(plan.protocol, plan, open_between) if plan.protocol is not None else _simple(plan, open_between)
     lit_ms, endless = shape.pop("cost")
     return {
@@ -83,14 +84,6 @@ def _protocol(sequence: MDASequence, plan: PlanSettings, open_between: bool) -> 
 
 def _events(sequence: MDASequence) -> Iterator[MDAEvent]:
     return islice(iter(sequence), MOST_EVENTS)
-
-
-def _stays_open(config: Configuration, light: Mapping[str, Any]) -> bool:
-    """Whether light falls between frames, too: as the rig's ledger counts it."""
-    if config.dose.between_frames != "auto":
-        return config.dose.between_frames == "lit"
-    auto = not light or bool(light.get("shutter") and light.get("auto"))
-    return config.plan.mode == "stream" or not auto
 
 
 def _light(config: Configuration, lit_ms: float, endless: bool, duration_s: float | None) -> dict[str, Any]:

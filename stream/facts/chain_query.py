@@ -13,7 +13,7 @@ VALUES ('set_exposure', 'exposure_ms', NULL), ('set_interval', 'interval_ms', NU
 
 # first: where each command shows first, as frames name it and as its answer says (either row may be lost).
 # caused: of those that show at or before the frame, the newest for each setting; what is bound to a position of the
-# plan holds there alone, and a sequence explains the frames that it took itself.
+# plan, or an exposure to a channel, holds there alone, and a sequence explains the frames that it took itself.
 CHAIN = f"""
 WITH shown AS (SELECT * FROM frames WHERE camera = ? AND session = ? AND epoch = ? AND seq = ?),
 sets(kind, setting, said) AS ({SETS}),
@@ -33,8 +33,10 @@ caused AS (
     FROM first JOIN commands c USING (command_id) JOIN sets USING (kind), shown
     WHERE first.place = 1 AND (first.epoch, first.seq) <= (shown.epoch, shown.seq)
         AND (sets.said IS NULL OR json_extract(c.command, sets.said) IS NOT NULL)
-        AND (sets.setting NOT IN ('x_um', 'y_um', 'z_um', 'interval_ms')
+        AND (sets.setting NOT IN ('x_um', 'y_um', 'z_um', 'interval_ms', 'exposure_ms')
             OR ifnull(json_extract(c.command, '$.target.position'), shown.p) = shown.p)
+        AND (sets.setting != 'exposure_ms'
+            OR ifnull(json_extract(c.command, '$.target.channel'), shown.channel) = shown.channel)
         AND (c.kind != 'add_position' OR shown.p = (
             SELECT json_extract(t.readback, '$.position') FROM transitions t
             WHERE t.command_id = c.command_id AND t.final

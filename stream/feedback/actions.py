@@ -14,7 +14,7 @@
 
     [[rule.do]]
     kind = "stimulate"                      # a disc on one daughter
-    mask = "event.daughter"                 # the first; or event.daughters, or event.cell
+    mask = "event.daughter"                 # the first; or event.daughters, or event.cell; who is hidden is not lit
     radius_px = 10
     duration_ms = 100
 """
@@ -42,12 +42,12 @@ REFERENCES: dict[str, tuple[Any, Callable[[Event], Any]]] = {
     "event.y_um": (0.0, lambda event: event.position_um[1]),
 }
 """What a value may take from the event: a stand-in of its type, to check the action with, and how to get it."""
-MASKS: dict[str, Callable[[Event], Sequence[Point]]] = {
+MASKS: dict[str, Callable[[Event], Sequence[Point | None]]] = {
     "event.daughter": lambda event: _where_now(event)[:1] if event.daughter_ids else (),
     "event.daughters": lambda event: _where_now(event) if event.daughter_ids else (),
     "event.cell": lambda event: _where_now(event)[:1] if not event.daughter_ids else (),
 }
-"""Which cells ``mask`` lights, by their centres (y, x px)."""
+"""Which cells ``mask`` lights, by their centres (y, x px); None: not in sight."""
 _CORNERS = 16
 
 
@@ -154,19 +154,20 @@ def _discs(kind: str, values: dict[str, Any], where: str) -> Discs | None:
 
 
 def _polygons(discs: Discs, event: Event) -> list[list[tuple[int, int]]]:
-    """Return a polygon about each cell's centre."""
+    """Return a polygon about the centre of each cell that is in sight."""
     turns = [2 * math.pi * corner / _CORNERS for corner in range(_CORNERS)]
     radius = discs.radius_px
     return [
         [(max(0, round(y + radius * math.sin(turn))), max(0, round(x + radius * math.cos(turn)))) for turn in turns]
-        for y, x in MASKS[discs.mask](event)
+        for y, x in filter(None, MASKS[discs.mask](event))
     ]
 
 
-def _where_now(event: Event) -> Sequence[Point]:
+def _where_now(event: Event) -> Sequence[Point | None]:
     """Return where the event's cells are in its newest frame; without its context, where they were when it happened."""
-    known = event.context.cells_yx_px if event.context else ()
-    return known or event.daughters_yx_px or (event.parent_yx_px,)
+    if event.context is None:
+        return event.daughters_yx_px or (event.parent_yx_px,)
+    return event.context.cells_yx_px
 
 
 def _references(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -46,6 +46,11 @@ class Bounds(Settings):
             raise ValueError(f"min {self.min:g} is above max {self.max:g}: nothing can match")
         return self
 
+    @property
+    def binds(self) -> bool:
+        """Whether there is a value that they keep out."""
+        return self.min is not None or self.max is not None
+
     def hold(self, value: float) -> bool:
         """Whether the value lies between; NaN never does, unless both sides are open."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
@@ -76,7 +81,7 @@ class Place(Settings):
 class Intensity(Bounds):
     """Mean counts in one of the measured channels."""
 
-    channel: int = 0
+    channel: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +143,14 @@ class Conditions(Settings):
     def _known_states(cls, value: dict[str, Bounds]) -> dict[str, Bounds]:
         return _known(value, STATES, "state")
 
-    def hold(self, event: Event, pending: int, past: Past) -> bool:
-        """Whether all conditions hold for an event, with ``pending`` open ones of its kind in its field."""
+    def hold(self, event: Event, past: Past) -> bool:
+        """Whether all conditions hold for an event."""
         now = event.context or Context()
         return (
             self.where.hold(event)
             and self.confidence.hold(event.confidence)
             and self.count.hold(event.cell_count)
-            and self.pending.hold(pending)
+            and self.pending.hold(now.pending)
             and self.density.hold(event.cell_count / now.area_mm2)
             and self.intensity.hold(_at(now.mean_counts, self.intensity.channel))
             and all(limit.hold(_at(now.states, STATES.index(name))) for name, limit in self.state.items())

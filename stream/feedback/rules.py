@@ -8,7 +8,7 @@
     where = {x_um = [-100, 100]}        # place: x_um, y_um, field
     confidence = {min = 0.7}
     count = {max = 500}                 # cells alive in the field
-    pending = {max = 0}                 # events of this kind that are still provisional in the field, after this one
+    pending = {max = 0}                 # events of this kind that are still provisional in the field, after this frame
     cooldown_s = 10                     # by the run's own time, so that a replay decides the same
     priority = 1
     max_age_ms = 500
@@ -41,9 +41,6 @@ from stream.event import KINDS, STATUSES, TICK, Event
 from stream.feedback.actions import Template, known_name
 from stream.feedback.conditions import Conditions, Past
 from stream.stages import Wish
-
-OpenEvent = tuple[str, str, str]
-"""Field, kind and id of an event that is still provisional."""
 
 
 class RuleText(Conditions):
@@ -84,9 +81,14 @@ class Rule:
         """Whether the clock triggers it."""
         return (TICK, "confirmed") in self.triggers
 
+    @property
+    def per_field(self) -> bool:
+        """Whether its past counts for each field alone."""
+        return self.text.per_field or self.on_frames
+
     def scope(self, event: Event) -> str:
         """Return the field for which the rule's past counts; empty: for all of them."""
-        return event.field if self.text.per_field or event.kind == TICK else ""
+        return event.field if self.per_field else ""
 
     def wishes(self, event: Event) -> list[Wish]:
         """Return what the rule asks for. Raises PolicyError where the event's place makes no action."""
@@ -107,10 +109,9 @@ class RulesState:
     fired_s: Mapping[tuple[int, str], float] = field(default_factory=dict)
     """When each rule last fired, by its number and scope."""
     owed: frozenset[tuple[int, str]] = frozenset()
-    """Rules that may fire because the rule that they come after did, by number and field."""
+    """Rules that may fire because the rule that they come after did, by number and scope."""
     holding: frozenset[tuple[int, str]] = frozenset()
     """Rules that fired on a frame and whose conditions have held ever since, by number and field."""
-    open: frozenset[OpenEvent] = frozenset()
     past: Past = field(default_factory=Past)
 
 
@@ -156,18 +157,15 @@ class RulesPolicy:
 
     def decide(self, state: RulesState, event: Event) -> tuple[RulesState, Sequence[Wish]]:
         """Return the next state and what is wished for. Raises PolicyError."""
-        past = state.past.with_event(event)
-        open_now = _still_open(state.open, event)
-        pending = sum((field, kind) == (event.field, event.kind) for field, kind, _ in open_now)
-        state = replace(state, open=open_now, past=past)
+        state = replace(state, past=state.past.with_event(event))
         wishes: list[Wish] = []
         for number, rule in enumerate(self.rules):
             if (event.kind, event.status) not in rule.triggers:
                 continue
-            if not rule.text.hold(event, pending, past):
+            if not rule.text.hold(event, state.past):
                 state = replace(state, holding=state.holding - {(number, event.field)})
-            elif self._may_fire(state, number, event):
-                wishes += rule.wishes(event)
+            elif self._may_fire(state, number, event) and (asked := rule.wishes(event)):
+                wishes += asked
                 state = self._fired(state, number, event)
         return state, wishes
 
@@ -187,10 +185,9 @@ class RulesPolicy:
         """Note that a rule fired: when, and that those that come after it may."""
         rule = self.rules[number]
         due = {
-            (follower, scope)
+            (follower, other.scope(event))
             for follower, other in enumerate(self.rules)
             if rule.text.name in other.text.after
-            for scope in ("", event.field)
         }
         return replace(
             state,
@@ -198,13 +195,6 @@ class RulesPolicy:
             owed=(state.owed - {(number, rule.scope(event))}) | due,
             holding=state.holding | ({(number, event.field)} if event.kind == TICK else set()),
         )
-
-
-def _still_open(before: frozenset[OpenEvent], event: Event) -> frozenset[OpenEvent]:
-    if event.kind == TICK:
-        return before
-    this = {(event.field, event.kind, event.event_id)}
-    return before | this if event.status == "provisional" else before - this
 
 
 def _cooling(fired_s: float | None, now_s: float, cooldown_s: float) -> bool:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -68,6 +69,43 @@ def test_a_division_knows_its_daughters_depth_and_age() -> None:
     assert known.dividing == 1
     assert known.cells_yx_px == ((50.0, 50.0), (50.0, 60.0))
     assert known.area_mm2 == pytest.approx(100 * 200 * 0.25e-6)
+
+
+def test_daughters_keep_their_places_where_one_is_hidden() -> None:
+    contexts, last = Contexts(), decision(0, [2, 6], [0, 3], [CALM, CALM])
+    contexts.see(last)
+    seen = {
+        (5, 6): (None, (50.0, 60.0)),
+        (6, 5): ((50.0, 60.0), None),
+        (7, 8): (None, None),
+    }
+    for daughters, places in seen.items():
+        assert contexts.of(division(3, daughters), last).cells_yx_px == places
+    assert contexts.of(division(2, ()), last).cells_yx_px == ((50.0, 20.0),)
+    assert contexts.of(division(3, ()), last).cells_yx_px == (None,)
+
+
+def test_what_awaits_another_word_is_counted_by_kind_after_all_that_a_frame_says() -> None:
+    contexts = Contexts()
+    first, second = division(1, (3, 4)), division(2, (5, 6))
+    warned = replace(division(7, ()), kind="mitosis", event_id=event_id("Camera:p1", 1, "mitosis", 7))
+    known: list[tuple[int, int, int | None]] = []
+    for number, events in enumerate(
+        [
+            (first, warned),
+            (replace(first, status="confirmed", revision=1), second),
+            (replace(second, status="retracted", revision=1),),
+        ]
+    ):
+        seen = replace(shown(number, {1: 0, 2: 0}), events=events)
+        if number == 2:  # an analysis that was started again goes on counting
+            again = Contexts()
+            again.load("Camera:p1", msgpack.unpackb(msgpack.packb(contexts.save("Camera:p1"))))
+            contexts = again
+        contexts.see(seen)
+        clock = contexts.tick(seen).context
+        known.append((*(contexts.of(one, seen).pending for one in (first, warned)), clock and clock.pending))
+    assert known == [(1, 1, 2), (1, 1, 2), (0, 1, 1)]
 
 
 def test_a_long_night_of_families_keeps_depth_and_not_the_dead() -> None:

@@ -37,8 +37,8 @@ def config(**tables: dict[str, Any]) -> Configuration:
     return parse(Configuration, data, "test")
 
 
-def warnings(settings: Configuration, sends: Any = (), camera: Any = CAMERA) -> list[str]:
-    policy = {"name": "p", "rules": [], "sends": sends}
+def warnings(settings: Configuration, sends: Any = (), camera: Any = CAMERA, measures: Any = ()) -> list[str]:
+    policy = {"name": "p", "rules": [], "sends": sends, "measures": measures}
     return advice.warnings(settings, camera, permissions.table(settings, camera), [policy])
 
 
@@ -174,6 +174,96 @@ def test_rules_are_told_in_words_and_held_against_the_limits(tmp_path: Path) -> 
     ]
 
 
+FOR_ONE_POSITION = """
+[[rule]]
+name = "elsewhere"
+on = "division.confirmed"
+do = [{{kind = "set_exposure", exposure_ms = 20.0, position = {position}}}]
+"""
+
+
+@pytest.mark.parametrize(("position", "warned"), [("1", False), ("2", True), ("-1", True), ('"event"', False)])
+def test_a_wish_for_a_position_that_is_not_planned_is_said(tmp_path: Path, position: str, warned: bool) -> None:
+    (tmp_path / "p.toml").write_text(FOR_ONE_POSITION.format(position=position))
+    settings = config(plan={"positions_um": [[0, 0, 0], [5, 5, 0]]})
+    said = f"policy p, rule 'elsewhere': set_exposure is for position {position}; [plan] has 2, counted from 0"
+    assert warnings(settings, describe("p.toml", tmp_path)["sends"]) == ([said] if warned else [])
+
+
+FOR_ONE_CHANNEL = """
+[[rule]]
+name = "dim"
+on = "frame"
+intensity = {intensity}
+do = [{{kind = "set_exposure", exposure_ms = 20.0}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("intensity", "measured", "warned"),
+    [
+        ("{max = 400, channel = 1}", ["DAPI"], True),
+        ("{max = 400, channel = 1}", ["DAPI", "FITC"], False),
+        ("{max = 400}", [], False),
+        ("{max = 400, channel = 1}", [], True),
+        ("{channel = 1}", [], False),
+    ],
+)
+def test_an_intensity_of_a_channel_that_is_not_measured_is_said(
+    tmp_path: Path, intensity: str, measured: list[str], warned: bool
+) -> None:
+    (tmp_path / "p.toml").write_text(FOR_ONE_CHANNEL.format(intensity=intensity))
+    found = warnings(config(chain={"measure_channels": measured}), measures=describe("p.toml", tmp_path)["measures"])
+    assert ["rule 'dim' never fires" in one for one in found] == [True] * warned
+
+
+@pytest.fixture
+def _only_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = {"tensorrt": "no NVIDIA GPU", "openvino": ""}
+    monkeypatch.setattr("models.runtime.available", lambda: reasons)
+
+
+ASKED: dict[str, tuple[dict[str, Any], str]] = {
+    "by any network": ({"segment": "nuclei-open", "segment_options": {"runtime": "tensorrt"}}, "no NVIDIA GPU"),
+    "by the one that is chosen": ({"segment_options": {"runtime": "tensorrt"}}, "segment = 'auto': .* no NVIDIA GPU"),
+    "by a denoiser": ({"denoise": "network", "denoise_options": {"runtime": "tensorrt"}}, "denoise = 'network'"),
+    "under a wrong name": ({"segment": "phase", "segment_options": {"runtime": "cuda"}}, "known: auto, tensorrt, open"),
+}
+
+
+@pytest.mark.usefixtures("_only_openvino")
+@pytest.mark.parametrize(("chain", "said"), ASKED.values(), ids=ASKED)
+def test_a_runtime_that_cannot_be_had_here_would_stop_the_run(chain: dict[str, Any], said: str) -> None:
+    (problem,) = advice.problems(config(chain=chain), CAMERA)
+    assert re.search(said, problem), problem
+
+
+@pytest.mark.usefixtures("_only_openvino")
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {"segment": "nuclei-open", "segment_options": {"runtime": "openvino"}},
+        {"segment": "classical", "segment_options": {"runtime": "tensorrt"}},
+        {"denoise": "network"},
+    ],
+)
+def test_what_can_be_run_here_is_no_problem(chain: dict[str, Any]) -> None:
+    assert advice.problems(config(chain=chain), CAMERA) == []
+
+
+@pytest.mark.parametrize(("segment", "stops"), [("auto", False), ("nuclei-open", True), ("classical", None)])
+def test_where_nothing_runs_networks_only_auto_does_without(
+    monkeypatch: pytest.MonkeyPatch, segment: str, stops: bool | None
+) -> None:
+    monkeypatch.setattr("models.runtime.available", lambda: {"openvino": "not installed"})
+    settings = config(chain={"segment": segment})
+    said = [
+        ["nothing here runs networks" in one for one in found]
+        for found in (advice.problems(settings, CAMERA), warnings(settings))
+    ]
+    assert said == [[True] * (stops is True), [True] * (stops is False)]
+
+
 PYTHON = """
 class Mine:
     '''Waits.'''
@@ -186,7 +276,8 @@ class Mine:
 
 def test_a_policy_of_python_may_send_anything(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PYTHON)
-    assert describe("mine.py:Mine", tmp_path) == {"name": "Mine", "rules": ["Mine: Waits."], "sends": None}
+    told = describe("mine.py:Mine", tmp_path)
+    assert told == {"name": "Mine", "rules": ["Mine: Waits."], "sends": None, "measures": []}
 
 
 @pytest.mark.parametrize(
@@ -220,6 +311,13 @@ def test_light_between_frames_counts_where_the_shutter_stays_open(
     asked = config(plan={"mode": mode, "frames": 10, "exposure_ms": 20}, dose={"between_frames": between})
     found = schedule.describe(asked, {"light": CAMERA["light"] | light})["light"]
     assert (found.get("shutter"), found["full_power_s"]) == ((OPEN, 5.0) if open_between else (None, 0.2))
+
+
+def test_a_recording_has_no_shutter_that_could_stay_open() -> None:
+    streaming = config(plan={"mode": "stream", "frames": 10, "exposure_ms": 20})
+    dark = {name: said for name, said in CAMERA.items() if name != "light"}
+    assert "shutter" not in schedule.describe(streaming, dark)["light"]
+    assert schedule.describe(streaming)["light"]["shutter"] == OPEN  # nobody has looked
 
 
 def test_a_protocol_is_counted_event_by_event() -> None:

@@ -94,7 +94,9 @@ def test_each_setting_names_the_newest_command_that_set_it(explain: Take) -> Non
         (at(command("m", "move_stage", x_um=1.0), 1), 0, {}),
         (at(command("m", "set_interval", interval_ms=5.0), 1), 0, {}),
         (at(command("m", "set_interval", interval_ms=5.0), 1), 1, {"interval_ms": "m"}),
-        (at(command("m", "set_exposure", exposure_ms=5.0), 1), 0, {"exposure_ms": "m"}),
+        (at(command("m", "set_exposure", exposure_ms=5.0), 1), 0, {}),
+        (at(command("m", "set_exposure", exposure_ms=5.0), 1), 1, {"exposure_ms": "m"}),
+        (at(command("m", "set_light", power=0.5), 1), 0, {"light_power": "m"}),
         (command("m", "add_position", x_um=1.0, y_um=1.0), 1, {"x_um": "m", "y_um": "m", "z_um": "m"}),
         (command("m", "add_position", x_um=1.0, y_um=1.0), 0, {}),
     ],
@@ -103,6 +105,13 @@ def test_what_is_bound_to_a_position_explains_that_one(
     explain: Take, asked: Command, position: int, expected: dict[str, str]
 ) -> None:
     found = explain(asked, of=1, last=shot(1, position=position))
+    assert commands_of(found) == expected
+
+
+@pytest.mark.parametrize(("channel", "expected"), [("DAPI", {"exposure_ms": "m"}), ("FITC", {})])
+def test_an_exposure_of_a_channel_explains_that_one(explain: Take, channel: str, expected: dict[str, str]) -> None:
+    asked = command("m", "set_exposure", exposure_ms=5.0).model_copy(update={"target": Target(channel="DAPI")})
+    found = explain(asked, of=1, last=replace(shot(1), channel=channel))
     assert commands_of(found) == expected
 
 

@@ -9,7 +9,7 @@ from feedback_cases import event
 
 from stream.command import Acquire, Stimulate
 from stream.errors import ConfigError
-from stream.event import Context
+from stream.event import Context, Point
 from stream.feedback.rules import RulesPolicy
 from stream.stages import Wish
 
@@ -42,20 +42,54 @@ def test_a_sequence_is_taken_where_it_happened() -> None:
     assert len(list(wish.action.sequence)) == 3
 
 
+HERE, THERE = (50.0, 60.0), (70.0, 80.0)
 DISCS = {
-    "the first daughter, where she is now": ("event.daughter", [(50, 60)]),
-    "both": ("event.daughters", [(50, 60), (70, 80)]),
+    "the first daughter, where she is now": ("event.daughter", (HERE, THERE), [(50, 60)]),
+    "the first, her sister hidden": ("event.daughter", (HERE, None), [(50, 60)]),
+    "both": ("event.daughters", (HERE, THERE), [(50, 60), (70, 80)]),
+    "both, one of them hidden": ("event.daughters", (None, THERE), [(70, 80)]),
 }
 
 
-@pytest.mark.parametrize(("mask", "centres"), DISCS.values(), ids=DISCS)
-def test_discs_lie_about_the_daughters_in_the_newest_frame(mask: str, centres: list[tuple[int, int]]) -> None:
-    now = Context(cells_yx_px=((50.0, 60.0), (70.0, 80.0)))
+@pytest.mark.parametrize(("mask", "seen", "centres"), DISCS.values(), ids=DISCS)
+def test_discs_lie_about_the_daughters_in_the_newest_frame(
+    mask: str, seen: tuple[Point | None, ...], centres: list[tuple[int, int]]
+) -> None:
+    now = Context(cells_yx_px=seen)
     (wish,) = wishes(f'kind = "stimulate"\nmask = "{mask}"\nradius_px = 5\nduration_ms = 20', context=now)
     assert isinstance(wish.action, Stimulate)
     for polygon, (y, x) in zip(wish.action.mask_yx_px, centres, strict=True):
         rows, columns = {row for row, _ in polygon}, {column for _, column in polygon}
         assert (min(rows), max(rows), min(columns), max(columns)) == (y - 5, y + 5, x - 5, x + 5)
+
+
+HIDDEN: dict[str, tuple[str, tuple[Point | None, ...], tuple[int, ...]]] = {
+    "the first daughter: her sister is not lit for her": ("event.daughter", (None, THERE), (8, 9)),
+    "neither: nobody is lit where they were born": ("event.daughter", (None, None), (8, 9)),
+    "both": ("event.daughters", (None, None), (8, 9)),
+    "a cell that does not divide": ("event.cell", (None,), ()),
+}
+
+
+@pytest.mark.parametrize(("mask", "seen", "daughter_ids"), HIDDEN.values(), ids=HIDDEN)
+def test_who_is_not_in_sight_is_not_lit(
+    mask: str, seen: tuple[Point | None, ...], daughter_ids: tuple[int, ...]
+) -> None:
+    now = Context(cells_yx_px=seen)
+    do = f'kind = "stimulate"\nmask = "{mask}"\nduration_ms = 20'
+    assert wishes(do, context=now, daughter_ids=daughter_ids) == []
+
+
+def test_a_rule_that_found_nobody_to_light_does_not_rest() -> None:
+    the = RulesPolicy.from_data(
+        tomllib.loads(
+            '[[rule]]\nname = "r"\non = "division"\ncooldown_s = 10\n'
+            'do = [{kind = "stimulate", mask = "event.daughter", duration_ms = 20}]'
+        )
+    )
+    state, _ = the.decide(the.start(), event(context=Context(cells_yx_px=(None, THERE))))
+    _, (wish,) = the.decide(state, event(parent=5, at_s=1.0, context=Context(cells_yx_px=(HERE, None))))
+    assert isinstance(wish.action, Stimulate)
 
 
 def test_without_a_context_a_disc_lies_where_the_daughter_was_born() -> None:

@@ -21,6 +21,7 @@ KNOWN = Context(
     states=(0.1, 0.3, 0.8, nan),
     in_state=(90, 2, 4, 0),
     dividing=3,
+    pending=1,
     generation=2,
     age_s=50.0,
     exposed_ms=400.0,
@@ -60,6 +61,7 @@ MATCHES = {
     "a state that nobody knows": ("state = {dead = {max = 1}}", KNOWN, False),
     "many in a state": ("in_state = {mitosis = {min = 2}}", KNOWN, True),
     "dividing": ("dividing = {min = 4}", KNOWN, False),
+    "nothing awaits another word": ("pending = {max = 0}", KNOWN, False),
     "deep in the family": ("generation = {min = 2}", KNOWN, True),
     "a founder": ("generation = {max = 0}", KNOWN, False),
     "young": ("age_s = {max = 50}", KNOWN, True),
@@ -143,6 +145,41 @@ def test_a_rule_comes_once_after_another_in_its_own_field() -> None:
     assert answers == [0, 0, 1, 0, 0, 1, 0]
 
 
+BOTH = """
+[[rule]]
+name = "dim"
+on = "frame"
+quiet_s = {mitosis = 4}
+dividing = {max = 0}
+do = [{kind = "pause"}]
+[[rule]]
+name = "bright"
+on = ["frame", "mitosis.provisional"]
+after = "dim"
+dividing = {min = 1}
+do = [{kind = "resume"}]
+"""
+
+
+def warning(at_s: float, field: str = "Camera:p0") -> Event:
+    return event("provisional", kind="mitosis", at_s=at_s, field=field, context=Context(dividing=1))
+
+
+def test_a_rule_on_frames_and_events_comes_once_after_another() -> None:
+    assert fired(policy(BOTH), tick(0), tick(5), warning(5.5), tick(6, dividing=1)) == [0, 1, 1, 0]
+
+
+def test_a_rule_on_frames_and_events_comes_after_another_in_its_own_field() -> None:
+    events = (tick(0), tick(0, "Camera:p1"), tick(5), warning(5.5, "Camera:p1"), tick(6, "Camera:p1", 1), warning(6))
+    assert fired(policy(BOTH), *events) == [0, 0, 1, 0, 0, 1]
+
+
+def test_a_rule_on_frames_and_events_rests_after_either() -> None:
+    the = rule('on = ["frame", "mitosis.provisional"]\ndividing = {min = 1}\ncooldown_s = 10')
+    events = (tick(0, dividing=1), warning(0.1), tick(1), tick(2, dividing=1), warning(9), warning(10.4))
+    assert fired(the, *events) == [1, 0, 0, 0, 0, 1]
+
+
 def test_a_policy_for_events_does_not_ask_for_the_clock() -> None:
     assert not rule(ON).on_frames
 
@@ -151,6 +188,7 @@ REFUSED = {
     "unknown state": ("state = {newbron = {min = 1}}", "unknown state 'newbron'"),
     "unknown kind": ("quiet_s = {divison = 3}", "unknown event 'divison'"),
     "no number": ('quiet_s = "long"', "quiet_s"),
+    "a channel before the first": ("intensity = {max = 1, channel = -1}", "channel"),
     "crossed": ("density = {min = 3, max = 1}", "min 3 is above max 1"),
     "after nobody": ('after = "gone"', "comes after an unknown rule 'gone'"),
 }

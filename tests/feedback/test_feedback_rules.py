@@ -12,7 +12,7 @@ from feedback_cases import event
 
 from stream.command import MoveStage, Recentre, SetExposure, SetInterval
 from stream.errors import ConfigError, PolicyError
-from stream.event import Event
+from stream.event import Context, Event
 from stream.feedback.rules import RulesPolicy
 from stream.stages import Policy, Wish
 
@@ -81,17 +81,20 @@ def test_a_condition_that_fails_starts_no_cooldown() -> None:
     assert [len(a) for a in answers] == [0, 1]
 
 
-def test_pending_counts_the_open_events_of_the_field() -> None:
+def pending(number: int) -> Context:
+    """So many events of the kind are still open."""
+    return Context(pending=number)
+
+
+def test_pending_asks_for_the_events_that_are_still_open() -> None:
     last = rule('on = ["division.confirmed", "division.retracted"]\npending = {max = 0}')
     answers = run(
         last,
-        event("provisional", parent=1),
-        event("provisional", parent=2),
-        event("provisional", parent=3, field="Camera:p1"),
-        event("confirmed", parent=1),
-        event("retracted", parent=2),
+        event("provisional", parent=1, context=pending(1)),
+        event("confirmed", parent=1, context=pending(1)),
+        event("retracted", parent=2, context=pending(0)),
     )
-    assert [len(a) for a in answers] == [0, 0, 0, 0, 1]
+    assert [len(a) for a in answers] == [0, 0, 1]
 
 
 ACTIONS = {
@@ -201,12 +204,12 @@ def test_catch_division_looks_closer_follows_and_looks_away() -> None:
     the = RulesPolicy.read(EXAMPLES / "catch_division.toml")
     answers = run(
         the,
-        event("provisional", parent=1, at_s=0.0),
-        event("provisional", parent=2, at_s=0.1),
-        event("confirmed", parent=1, at_s=0.3),
-        event("retracted", parent=2, at_s=0.4),
-        event("provisional", parent=3, at_s=6.0),
-        event("confirmed", parent=3, at_s=6.2),
+        event("provisional", parent=1, at_s=0.0, context=pending(1)),
+        event("provisional", parent=2, at_s=0.1, context=pending(2)),
+        event("confirmed", parent=1, at_s=0.3, context=pending(1)),
+        event("retracted", parent=2, at_s=0.4, context=pending(0)),
+        event("provisional", parent=3, at_s=6.0, context=pending(1)),
+        event("confirmed", parent=3, at_s=6.2, context=pending(0)),
     )
     assert answers == [["set_exposure"], [], ["recentre"], ["set_exposure"], ["set_exposure"], ["set_exposure"]]
 
@@ -221,8 +224,13 @@ def test_spare_the_light_slows_and_dims_a_crowded_field() -> None:
 def test_before_the_split_is_fast_while_a_division_is_expected() -> None:
     the = RulesPolicy.read(EXAMPLES / "before_the_split.toml")
     state, asked = the.start(), []
-    for status, parent in [("provisional", 1), ("provisional", 2), ("confirmed", 1), ("retracted", 2)]:
-        state, wishes = the.decide(state, event(status, kind="mitosis", parent=parent))
+    for status, parent, left in [
+        ("provisional", 1, 1),
+        ("provisional", 2, 2),
+        ("confirmed", 1, 1),
+        ("retracted", 2, 0),
+    ]:
+        state, wishes = the.decide(state, event(status, kind="mitosis", parent=parent, context=pending(left)))
         asked.append([wish.action.interval_ms for wish in wishes if isinstance(wish.action, SetInterval)])
     assert asked == [[100.0], [100.0], [], [500.0]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from feedback_cases import event
 
 from stream.command import Pause, Resume
 from stream.errors import PolicyError
-from stream.event import TICK, Event
+from stream.event import TICK, Context, Event
+from stream.feedback.rules import RulesPolicy, RulesState
 from stream.feedback.runner import PolicyRunner
 from stream.metrics import REGISTRY
 from stream.stages import Wish
@@ -156,6 +158,47 @@ def test_a_hanging_policy_is_left_alone_until_it_returns_and_its_late_answer_is_
     assert late.done.wait(30)
     after = [(name, wish.reason) for name, wish in runner.offer(event()) if name == "hanging"]
     assert after == [("hanging", "1")]  # as if the late answer had never been
+    runner.close()
+
+
+class SlowRules(RulesPolicy):
+    """Rules that do not return from revision 1 until they are let go."""
+
+    let_go = threading.Event()
+
+    def decide(self, state: RulesState, event: Event) -> tuple[RulesState, Sequence[Wish]]:
+        if event.revision == 1:
+            assert self.let_go.wait(30)
+        return super().decide(state, event)
+
+
+BACK = """
+[[rule]]
+name = "back"
+on = ["mitosis.confirmed", "mitosis.retracted"]
+pending = {max = 0}
+do = [{kind = "pause"}]
+"""
+
+
+def test_a_last_word_that_rules_were_too_slow_for_does_not_count_as_pending() -> None:
+    slow = SlowRules(RulesPolicy.from_data(tomllib.loads(BACK)).rules)
+    runner = PolicyRunner([("slow", slow)], SHORT_MS)
+
+    def offer(status: str, parent: int, pending: int, revision: int = 0) -> list[str]:
+        now = Context(pending=pending)
+        one = event(status, kind="mitosis", parent=parent, revision=revision, context=now)
+        return [wish.reason for _, wish in runner.offer(one)]
+
+    assert offer("provisional", parent=1, pending=1) == []
+    assert offer("confirmed", parent=1, pending=0, revision=1) == []
+    assert runner.dropped == {("slow", "overrun"): 1}
+    late = runner._workers[0]._last
+    assert late is not None
+    slow.let_go.set()
+    assert late.done.wait(30)
+    assert offer("provisional", parent=2, pending=1) == []
+    assert offer("retracted", parent=2, pending=0) == ["back"]
     runner.close()
 
 

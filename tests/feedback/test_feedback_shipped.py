@@ -67,6 +67,23 @@ def test_spare_the_light_is_slow_and_dim_until_something_divides() -> None:
     assert lights == [[], [0.25], [], [0.5], [], [0.25]]
 
 
+def test_spare_the_light_spares_a_quiet_position_and_not_one_where_something_divides() -> None:
+    the = RulesPolicy.read(EXAMPLES / "policies" / "spare_the_light.toml")
+    quiet, busy = "Camera:p0", "Camera:p1"
+    times_s = (0.0, 3.0, 4.0, 5.0)
+    told = [one for t in times_s for one in (tick(t, busy, dividing=1), tick(t, quiet))]
+    answers = asked(the, *told, tick(6.0, busy), tick(8.0, busy), tick(8.1, quiet))
+    power = 0.5
+    for one, wishes in zip(told, answers, strict=False):
+        for wish in wishes:
+            if isinstance(wish.action, SetLight) and wish.action.power is not None:
+                power = wish.action.power
+            else:
+                assert (one.field, wish.action.kind, wish.position) == (quiet, "set_interval", "event")
+    assert power == 0.5  # dimmed where the one fell quiet, and back where the other still divides
+    assert paces(answers[len(told) :]) == [[1000.0], [], []]
+
+
 def test_stimulate_one_daughter_lights_the_first_one_once() -> None:
     the = RulesPolicy.read(EXAMPLES / "policies" / "stimulate_one_daughter.toml")
     now = Context(cells_yx_px=((40.0, 50.0), (60.0, 70.0)))
@@ -97,6 +114,41 @@ def test_follow_lineage_goes_after_the_daughters_and_nobody_else() -> None:
         [], [Recentre(target_um=(3.0, -4.0))], [], [Recentre(target_um=(35.0, 4.0))], [], [], [],
         [Recentre(target_um=(7.0, 7.0))],
     ]  # fmt: skip
+
+
+def test_follow_lineage_gives_up_a_family_that_is_out_of_sight_for_long() -> None:
+    _, the = load_policy("follow_lineage.py:FollowLineage", EXAMPLES / "policies")
+    founded = event(parent=7, daughter_ids=(8, 9), at_s=0.0)
+    other = event(parent=20, daughter_ids=(21, 22), at_s=90.0)
+    far = tick(95.0, places_um=((8, (90.0, 0.0)), (21, (40.0, 0.0)), (22, (40.0, 0.0))))
+    gone = [tick(1.0 + t, places_um=((20, (5.0, 0.0)),)) for t in range(20)]
+    back = tick(50.0, places_um=((9, (5.0, 0.0)),))
+
+    def moves(*events: Event) -> list[list[Wish]]:
+        return [[w.action for w in wishes] for wishes in asked(the, founded, *events, other, far)][-2:]
+
+    assert moves(*gone) == [[Recentre(target_um=(3.0, -4.0))], [Recentre(target_um=(40.0, 0.0))]]
+    assert moves(*gone[:-1], back, gone[0]) == [[], [Recentre(target_um=(90.0, 0.0))]]
+
+
+def test_follow_divider_follows_the_living_and_begins_anew_after_the_last() -> None:
+    _, the = load_policy("follow_divider.py:FollowDivider", EXAMPLES / "policies")
+    events = [
+        event(parent=7, daughter_ids=(8, 9)),
+        event(kind="death", parent=8, daughter_ids=()),
+        event(parent=20, daughter_ids=(21, 22)),  # of another family
+        event(parent=9, daughter_ids=(10, 11)),
+        event("provisional", kind="exit", parent=10, daughter_ids=()),
+        event(kind="exit", parent=10, daughter_ids=()),
+        event(kind="death", parent=11, daughter_ids=()),
+        event(parent=21, daughter_ids=(23, 24), field="Camera:p1"),
+    ]
+    assert [len(wishes) for wishes in asked(the, *events)] == [1, 0, 0, 1, 0, 0, 0, 1]
+    state, sizes = the.start(), []
+    for one in events:
+        state, _ = the.decide(state, one)
+        sizes.append(len(state[1]) if state else 0)
+    assert sizes == [2, 1, 1, 2, 2, 1, 0, 2]
 
 
 @pytest.mark.parametrize(
