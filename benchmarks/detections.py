@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from zipfile import BadZipFile
@@ -13,10 +13,12 @@ import numpy as np
 from models import zoo
 from models.segment.network import NetworkSegmenter
 from stream import plugins
-from stream.cells import Cells, Segmentation
+from stream.cells import Cells, Kind, Segmentation
 from stream.config import CameraSettings, PlanSettings
 from stream.frame import Ended, Frame
 from stream.stages import Moment, Segmented, Segmenter
+
+KINDS: Mapping[str, Kind | None] = {"": None, "nuclei": "nuclei", "phase": "phase"}
 
 
 def moments(sequence: Path) -> Iterator[Moment]:
@@ -57,9 +59,8 @@ def detections(sequence: Path, model: str, kept: Path) -> Iterator[Segmented]:
         if found is None:
             assert segmenter is not None
             found = segmenter.step(moment)
-            np.savez_compressed(
-                path, labels=found.labels, **{f.name: getattr(found.cells, f.name) for f in fields(Cells)}
-            )
+            columns = {f.name: getattr(found.cells, f.name) for f in fields(Cells)}
+            np.savez_compressed(path, labels=found.labels, kind=found.kind or "", **columns)
         yield Segmented(moment, found)
 
 
@@ -81,6 +82,7 @@ def _name(model: str) -> str:
 def _read(path: Path) -> Segmentation | None:
     try:
         with np.load(path) as said:
-            return Segmentation(said["labels"], Cells(**{f.name: said[f.name] for f in fields(Cells)}))
+            cells = Cells(**{f.name: said[f.name] for f in fields(Cells)})
+            return Segmentation(said["labels"], cells, KINDS[str(said["kind"])])
     except (OSError, BadZipFile, KeyError, ValueError):
         return None
