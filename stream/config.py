@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -309,21 +310,40 @@ class RecordSettings(Settings):
     """Denoised pixels of every decided frame in ``denoised/FIELD/tNNNNNN.tif``, in counts of the camera's type."""
 
 
+Port = Annotated[int, Field(ge=0, le=65_535)]
+_HOST_PORT = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:\s]+):([0-9]{1,5})")
+
+
 class WatchSettings(Settings):
     """[watch] metrics and the live page."""
 
     page: str = "127.0.0.1:8600"
-    """Where the live page is served; port 0: any free one."""
+    """Where the live page is served, as HOST:PORT; port 0: any free one. An IPv6 host is in brackets: ``[::1]:8600``.
+    ``0.0.0.0`` lets the network read the page."""
     metrics: bool = True
-    host: str = "127.0.0.1"
-    acquire_port: int = 0
-    analyse_port: int = 0
-    watch_port: int = 0
+    host: str = Field(default="127.0.0.1", min_length=1)
+    acquire_port: Port = 0
+    analyse_port: Port = 0
+    watch_port: Port = 0
     """Ports of /metrics by node; 0: any free one."""
     jpeg_quality: int = Field(default=80, ge=10, le=100)
     max_fps: float = Field(default=15.0, gt=0)
     denoised: bool = False
     """Offer the denoised picture on the page, at most ``max_fps`` a second; the page has a button for it."""
+
+    @field_validator("page")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        found = _HOST_PORT.fullmatch(value)
+        if found is None or int(found[1]) > 65_535:
+            raise ValueError("give HOST:PORT with a port of 0 to 65535, e.g. 127.0.0.1:8600 or [::1]:8600")
+        return value
+
+    @property
+    def page_at(self) -> tuple[str, int]:
+        """Host (an IPv6 address without its brackets) and port of the page."""
+        host, _, port = self.page.rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 class WireSettings(Settings):

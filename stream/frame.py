@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,8 @@ from stream.errors import FrameError
 
 CameraSource = Literal["camera", "core", "none"]
 Affine = tuple[tuple[float, float], tuple[float, float]]
+T_RECORDED_MS = "t_recorded_ms"
+"""Where a frame's metadata say when its recording took it."""
 IDENTITY_UM: Affine = ((1.0, 0.0), (0.0, 1.0))
 
 
@@ -198,6 +201,15 @@ class Frame:
         inverse = np.linalg.inv(np.asarray(self.affine_um, np.float64))
         xy = (np.asarray(points_um, np.float64) - np.asarray(self.stage_um[:2])) @ inverse.T
         return np.ascontiguousarray((xy - self._origin_px())[:, ::-1])
+
+    @property
+    def t_recorded_ms(self) -> float | None:
+        """When the recording took it, in ms after the first time point that is played; None where it does not say.
+
+        Only a recording has it: a frame that a camera takes now is dated by its stamps.
+        """
+        ms = self.metadata.get(T_RECORDED_MS)
+        return float(ms) if isinstance(ms, int | float) and math.isfinite(ms) else None
 
     @property
     def pixel_um(self) -> float:

@@ -109,6 +109,8 @@ def run(
     listener.start()
     try:
         outcome = supervisor.run(over)
+        for warning in outcome.warnings:
+            say(f"{warning}; the run went on without it")
     finally:
         ended.set()
         listener.join(3)

@@ -94,6 +94,13 @@ class Darkens(Protocol):
         """Close the light now, from any thread, whatever another command is waiting for."""
 
 
+@runtime_checkable
+class Waits(Protocol):
+    """A driver whose frames wait until they are asked for and are none the worse for it, as those of a recording."""
+
+    waits: Literal[True]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
     """One field at one time point, as the chain sees it.
@@ -110,7 +117,7 @@ class Moment:
     missed
         Time points of this field that never came between the previous moment and this one.
     elapsed_s
-        Seconds since the run's first frame by the rig's stamps (frames, where the recording states no time).
+        Seconds since the run's first frame by the rig's stamps, or as a recording states its times.
     """
 
     frame: Frame

@@ -26,8 +26,12 @@ CONFIG_EXIT = 2
 
 _WINDOW_S = 60.0
 _GRACE_S = 20.0
+_DRAIN_S = 80.0
+"""The same once the camera has ended, and again once its node has: what waits is still decided and written."""
 _IDLE_GRACE_S = 2.0
 """The analysis and the page have nothing to finish while there is no camera that runs."""
+_PAGE = "watch"
+"""The node that a run goes on without."""
 _DARK_S = 5.0
 """How long the camera's node has to close its light where everything else is just killed."""
 
@@ -70,14 +74,18 @@ class _Child:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the run ended: an error in words (empty: well) and how often nodes were started again."""
+    """How the run ended: an error in words (empty: well), how often nodes were started again, what it went without."""
 
     error: str
     restarts: dict[str, int]
+    warnings: tuple[str, ...] = ()
 
 
 class Supervisor:
     """Runs named nodes as processes of this machine.
+
+    A node that cannot be kept alive ends the run, except the page's once the camera has started: nobody's images are
+    worth less because nobody can look at them.
 
     Parameters
     ----------
@@ -105,8 +113,10 @@ class Supervisor:
         self._children = {name: self._start(name, deque()) for name in names}
         self._restarts = dict.fromkeys(names, 0)
         self._error = ""
+        self._warnings: list[str] = []
         self._begun = False
         self._stopping_at: float | None = None
+        self._grace_s = _GRACE_S
 
     @property
     def pids(self) -> dict[str, int]:
@@ -124,7 +134,7 @@ class Supervisor:
                 self._press()
         finally:
             self._end_all()
-        return Outcome(self._error, dict(self._restarts))
+        return Outcome(self._error, dict(self._restarts), tuple(self._warnings))
 
     def stop(self) -> None:
         """Ask the rig to stop; the others end with the stream. Asked twice it changes nothing.
@@ -167,8 +177,10 @@ class Supervisor:
                 child.reports.close()
                 continue
             if word == "error":
-                self._error = self._error or f"{child.name}: {detail}"
+                self._note(child, f"{child.name}: {detail}")
             self._begun = self._begun or word == "started"
+            if word == "over":
+                self._drain()
             self._on_report(child.name, word, detail)
 
     def _look_after(self) -> None:
@@ -179,23 +191,23 @@ class Supervisor:
             if status == 0:
                 child.done = True
                 if name == "acquire":
-                    self._stopping_at = self._stopping_at or time.monotonic()
+                    self._drain()
             elif self._stopping_at is not None or status == CONFIG_EXIT:
-                child.done = True
-                if self._begun or status == CONFIG_EXIT:  # a node that was told to end while it started may just die
-                    self._error = self._error or f"{name} ended with status {status}"
-                self.stop()
+                # A node that was told to end while it started may just die.
+                self._lose(child, f"{name} ended with status {status}" if self._begun or status == CONFIG_EXIT else "")
             else:
                 self._revive(child, status)
+
+    def _drain(self) -> None:
+        """The camera has ended, or its node: those behind it have their time from now on."""
+        self._stopping_at, self._grace_s = time.monotonic(), _DRAIN_S
 
     def _revive(self, child: _Child, status: int | None) -> None:
         now = time.monotonic()
         while child.starts and now - child.starts[0] > _WINDOW_S:
             child.starts.popleft()
         if len(child.starts) > self._config.run.restart_limit:
-            child.done = True
-            self._error = self._error or f"{child.name} died {len(child.starts)} times within a minute; given up"
-            self.stop()
+            self._lose(child, f"{child.name} died {len(child.starts)} times within a minute; given up")
             return
         if not child.restart_at:
             child.restart_at = now + 0.1 * 2 ** (len(child.starts) - 1)
@@ -206,17 +218,37 @@ class Supervisor:
             child.reports.close()
             self._children[child.name] = self._start(child.name, child.starts)
 
+    def _lose(self, child: _Child, said: str) -> None:
+        """Give a node up, and the run with it where it needs that node."""
+        child.done = True
+        if said:
+            self._note(child, said)
+        if self._needs(child):
+            self.stop()
+
+    def _note(self, child: _Child, said: str) -> None:
+        """Keep the first error of a node that the run needs; of the page it is a warning."""
+        if self._needs(child):
+            self._error = self._error or said
+        else:
+            self._warnings.append(said)
+            log.warning("%s; the run does without it", said)
+
+    def _needs(self, child: _Child) -> bool:
+        awaited = not self._begun and child.name in self._config.run.wait_for
+        return child.name != _PAGE or awaited
+
     def _press(self) -> None:
         """After the grace time, end by signal what did not end by message."""
         if self._stopping_at is None:
             return
         waited_s = time.monotonic() - self._stopping_at
         for child in self._children.values():
-            grace_s = _GRACE_S if self._begun or child.name == "acquire" else _IDLE_GRACE_S
+            grace_s = self._grace_s if self._begun or child.name == "acquire" else _IDLE_GRACE_S
             if child.done or waited_s < grace_s:
                 continue
-            if child.process.is_alive() and grace_s == _GRACE_S:
-                self._error = self._error or f"{child.name} did not end within {grace_s:.0f} s of the stop"
+            if child.process.is_alive() and grace_s != _IDLE_GRACE_S:
+                self._note(child, f"{child.name} did not end within {grace_s:.0f} s of the stop")
                 log.warning("%s did not end in time; terminating it", child.name)
             self._kill(child)
 

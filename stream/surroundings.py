@@ -14,7 +14,7 @@ from typing import Any
 class Surroundings:
     """Where a node writes, whom it tells, and when it should end.
 
-    ``report(word, detail)`` tells the supervisor (``ready``, ``started``, ``page``, ``error``); ``stop`` is set when
+    ``report(word, detail)`` tells the supervisor (``ready``, ``started``, ``over``, ``page``, ``error``); ``stop`` is set when
     the node should end by itself; ``base`` is the folder that relative paths of the configuration start from.
     """
 

@@ -44,12 +44,20 @@ FAILURES = {
     "no recording": (("evaluate", "nowhere", "--out", "res", "--model", "classical"), "nowhere"),
     "no run to stop": (("stop",), "there is no run in ./runs"),
     "no such speed": (("replay", ".", "--speed", "fast"), "give real, max or a number"),
+    "a speed that is no number": (("replay", ".", "--speed", "nan"), "give real, max or a number"),
+    "a speed without end": (("replay", ".", "--speed", "inf"), "give real, max or a number"),
+    "no speed at all": (("replay", ".", "--speed", "0"), "give real, max or a number"),
     "nodes apart need a port": (("acquire", str(folder() / "democam.toml")), "fixed port"),
+    "an analysis apart needs a port for its results": (("analyse", "apart.toml"), "results = 'tcp://127.0.0.1:0'"),
+    "a page apart needs a port for the results": (("watch", "apart.toml"), "results = 'tcp://127.0.0.1:0'"),
 }
+APART = '[camera]\ndriver = "virtual"\n[wire]\nframes = "tcp://127.0.0.1:47001"\ncontrol = "tcp://127.0.0.1:47002"\n'
+"""Nodes that start apart, with nothing said of where the results are."""
 
 
 @pytest.mark.parametrize(("arguments", "said"), FAILURES.values(), ids=FAILURES)
 def test_a_failure_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    (tmp_path / "apart.toml").write_text(APART)
     done = cytoloop(*arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert said in done.stderr

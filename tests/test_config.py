@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import Configuration, load, parse
+from stream.config import Configuration, WatchSettings, load, parse
 from stream.errors import ConfigError
 from stream.examples import folder
 
@@ -34,6 +34,13 @@ WRONG = {
         "[chain]\ndenoise = 'none'\n[watch]\ndenoised = true\n",
         "[watch] denoised = true, but [chain] denoise = 'none'",
     ),
+    "a page without a port": ("[watch]\npage = 'localhost'\n", "'watch.page' give HOST:PORT"),
+    "a page without a host": ("[watch]\npage = ':8600'\n", "(got ':8600')"),
+    "a page with no number for a port": ("[watch]\npage = 'localhost:http'\n", "'watch.page' give HOST:PORT"),
+    "a page beyond the ports": ("[watch]\npage = '0.0.0.0:99999'\n", "a port of 0 to 65535"),
+    "an IPv6 page without brackets": ("[watch]\npage = '::1:8600'\n", "e.g. 127.0.0.1:8600 or [::1]:8600"),
+    "metrics beyond the ports": ("[watch]\nwatch_port = 99999\n", "'watch.watch_port' input should be less than"),
+    "metrics of nobody": ("[watch]\nhost = ''\n", "'watch.host' string should have at least 1 character"),
     "no TOML": ("[plan\n", "not TOML"),
 }
 
@@ -68,6 +75,18 @@ def test_defaults_are_a_whole_configuration() -> None:
 )
 def test_denoised_pixels_that_are_asked_for_are_made(asked: dict[str, dict[str, object]], denoise: str) -> None:
     assert parse(Configuration, asked, "asked").chain.denoise == denoise
+
+
+@pytest.mark.parametrize(
+    ("page", "at"),
+    [
+        ("127.0.0.1:8600", ("127.0.0.1", 8600)),
+        ("rig.lab:0", ("rig.lab", 0)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_a_page_is_a_host_and_a_port(page: str, at: tuple[str, int]) -> None:
+    assert WatchSettings(page=page).page_at == at
 
 
 def test_relative_paths_start_at_the_configuration(tmp_path: Path) -> None:

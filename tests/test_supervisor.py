@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from stream import supervisor
-from stream.config import Configuration
-from stream.supervisor import Supervisor
+from stream.config import Configuration, RunSettings
+from stream.supervisor import CONFIG_EXIT, Supervisor
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there a process is told by message alone")
 DARK = "dark"
@@ -63,3 +63,47 @@ def test_a_camera_that_does_not_hear_is_killed_in_the_end(tmp_path: Path, monkey
     monkeypatch.setattr(supervisor, "_DARK_S", 0.3)
     rig = end(tmp_path, deaf, OSError("a fault"))
     assert rig._children["acquire"].process.exitcode == -signal.SIGKILL
+
+
+def without_a_page(name: str, config: Configuration, run_dir: Path, base: Path, reports: Connection) -> None:
+    """A camera that goes on until it is told, and a page that always dies; for good in a run that is ``hopeless``."""
+    if name == "watch":
+        reports.send_bytes(json.dumps(["error", "the page cannot be served"]).encode())
+        sys.exit(CONFIG_EXIT if config.run.name == "hopeless" else 1)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if "watch" not in config.run.wait_for:
+        reports.send_bytes(json.dumps(["started", 1]).encode())
+    while not (run_dir / "stop").exists() and not stop.wait(0.02):
+        pass
+
+
+def a_run_without_a_page(tmp_path: Path, **run: Any) -> Supervisor:
+    config = Configuration(run=RunSettings(restart_limit=1, **run))
+    stop = (tmp_path / "stop").touch
+    return Supervisor(config, tmp_path, tmp_path, ["acquire", "watch"], without_a_page, stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("dies", "watch died 2 times within a minute; given up"), ("hopeless", "watch ended with status 2")],
+)
+def test_a_run_goes_on_without_its_page(tmp_path: Path, name: str, said: str) -> None:
+    rig = a_run_without_a_page(tmp_path, name=name)
+    went_on: list[bool] = []
+
+    def given_up() -> bool:
+        if rig._children["watch"].done:
+            went_on.append(rig._stopping_at is None and rig._children["acquire"].process.is_alive())
+        return bool(went_on)
+
+    outcome = rig.run(given_up)
+    assert (outcome.error, went_on[0]) == ("", True)
+    assert outcome.warnings[0] == "watch: the page cannot be served"
+    assert outcome.warnings[-1] == said
+
+
+@pytest.mark.parametrize("name", ["dies", "hopeless"])
+def test_a_page_that_the_camera_waits_for_ends_the_start(tmp_path: Path, name: str) -> None:
+    outcome = a_run_without_a_page(tmp_path, name=name, wait_for=("watch",)).run(lambda: False)
+    assert outcome.error == "watch: the page cannot be served"

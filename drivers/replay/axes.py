@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from drivers.replay.recording import Plane
+from drivers.replay.recording import COLOUR, Plane
 from stream.errors import SourceError
 from stream.frame import Index
 
@@ -21,9 +21,11 @@ def name_axes(axes: str, where: str) -> str:
     Raises
     ------
     SourceError
-        The last two axes are not ``yx``, or too many axes have no known meaning.
+        The axes include colours, the last two are not ``yx``, or too many have no known meaning.
     """
     axes = axes.lower()
+    if "s" in axes:  # samples of a pixel, as TIFF calls them
+        raise SourceError(f"{where}: axes {axes} are {COLOUR}")
     if axes[-2:] != "yx":
         raise SourceError(f"{where}: axes {axes}; images must be grey values with y and x last")
     outer = list(axes[:-2].replace("r", "p"))

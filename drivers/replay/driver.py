@@ -18,7 +18,7 @@ from stream.clock import HOST, now_ns, wall_ns
 from stream.command import Command, Pause, Resume, SetInterval, Stop
 from stream.config import CameraSettings, PlanSettings, Settings, parse
 from stream.errors import DriverError, FrameError, Refused, SourceError
-from stream.frame import Affine, Ended, Frame, Gap, Stamps, Stride, field_name
+from stream.frame import T_RECORDED_MS, Affine, Ended, Frame, Gap, Stamps, Stride, field_name
 from stream.stages import Readback, StillGood, always
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class ReplaySettings(Settings):
     """A folder of numbered images, a TIFF file or an OME-Zarr."""
     speed: Literal["real", "max"] | float = "real"
     """``real``: as recorded, else as ``[plan] interval_ms`` says; ``max``: as fast as frames are asked for; N: N time
-    points a second."""
+    points a second. Where the analysis is slower, the recording waits for it."""
     frames: tuple[int, int] | None = None
     """First and last frame number to play."""
     pattern: str = ""
@@ -49,8 +49,12 @@ class ReplayDriver:
     One thread reads ahead into a bounded queue; ``next`` hands a frame out when it is due. A frame's number is the one
     in its file's name. Numbers that are left out become a Gap ``missing`` (where the step is longer than one before it:
     :class:`stream.frame.Stride`); an image that cannot be read becomes a Gap ``corrupt``, and the replay goes on.
+    Where the recording states its interval, each frame says when it was taken (``Frame.t_recorded_ms``), at any speed.
     Only Pause, Resume, Stop and SetInterval make sense for a recording; everything else is refused.
     """
+
+    waits: Literal[True] = True
+    """A frame that is due stays where it is until it is asked for."""
 
     def __init__(self) -> None:
         self._change = threading.Condition()
@@ -270,8 +274,15 @@ class ReplayDriver:
         scale: Affine = ((self._pixel_um, 0.0), (0.0, self._pixel_um))
         return Frame(
             self._run, self._camera, self._session, self._epoch, seq, field_name(self._camera, plane.index.p),
-            plane.frame, pixels, plane.index, affine_um=scale, channel=plane.channel,
+            plane.frame, pixels, plane.index, affine_um=scale, channel=plane.channel, metadata=self._dated(plane),
         )  # fmt: skip
+
+    def _dated(self, plane: Plane) -> dict[str, float]:
+        """Say when the recording took a plane, whatever the speed at which it is played."""
+        interval_ms = self._opened().about.interval_ms
+        if interval_ms is None:
+            return {}
+        return {T_RECORDED_MS: (plane.index.t - self._planes[0].index.t) * interval_ms}
 
     def _gap(self, plane: Plane, seq: int, missing: int, reason: str, detail: str) -> Gap:
         field = field_name(self._camera, plane.index.p)

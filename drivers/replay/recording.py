@@ -13,6 +13,7 @@ from stream.errors import SourceError
 from stream.frame import Index
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+COLOUR = "a colour image; save one channel as grey values"
 CONVERT = "convert it to uint8 or uint16 first, e.g. with tifffile: imwrite(out, scaled.astype('uint16'))"
 
 
@@ -67,8 +68,7 @@ def as_pixels(image: NDArray[Any], where: str) -> Pixels:
     """
     if image.ndim != 2:
         colour = image.ndim == 3 and image.shape[-1] in (3, 4)
-        what = "a colour image; save one channel as grey values" if colour else "not one plane (y, x)"
-        raise SourceError(f"{where}: {image.shape} is {what}")
+        raise SourceError(f"{where}: {image.shape} is {COLOUR if colour else 'not one plane (y, x)'}")
     if image.dtype == np.bool_:
         return image.astype(np.uint8)
     if image.dtype in (np.uint8, np.uint16):

@@ -100,11 +100,12 @@ def _ome(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_planes(planes: Any) -> float | None:
-    """Return the median time between time points that the planes state."""
+    """Return the median time between time points that the planes state; None where it is not above 0."""
     listed = planes if isinstance(planes, list) else [planes]
     times = {int(one["TheT"]): to_ms(one.get("DeltaT"), one.get("DeltaTUnit", "s")) for one in reversed(listed)}
     known = [ms for _, ms in sorted(times.items()) if ms is not None]
-    return float(np.median(np.diff(known))) if len(known) > 1 else None
+    median_ms = float(np.median(np.diff(known))) if len(known) > 1 else 0.0
+    return median_ms if median_ms > 0 else None
 
 
 def _imagej(stated: Mapping[str, Any], page: Any) -> dict[str, Any]:

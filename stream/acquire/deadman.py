@@ -19,6 +19,7 @@ class DeadMan:
         self._recent = recent
         self._lock = threading.Lock()
         self._last_alive_ns: int | None = None
+        self._decides = False
         self._fault_ns: int | None = None
         self._said = ""
 
@@ -28,12 +29,20 @@ class DeadMan:
             self._last_alive_ns = now_ns
         self._recent.forgive()
 
-    def alive(self, last_decided: FrameRef | None, now_ns: int) -> None:
-        """The deciding thread said which frame it decided last."""
+    def alive(self, last_decided: FrameRef | None, now_ns: int) -> bool:
+        """The deciding thread said which frame it decided last; return whether it is another analysis than before.
+
+        An analysis that has decided something never says again that it has not: this one has only begun. That it
+        reports ready proves nothing, for it does so whenever its link comes back.
+        """
+        decides = last_decided is not None
         with self._lock:
             self._last_alive_ns = now_ns
+            another = self._decides and not decides
+            self._decides = decides
         if last_decided is not None:
             self._recent.decided(last_decided)
+        return another
 
     def fault(self, now_ns: int) -> str | None:
         """Return what is wrong with the analysis; None while it lives, or was never there.

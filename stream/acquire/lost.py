@@ -1,4 +1,7 @@
-"""What the rig does when the analysis is lost: dark at once, then what ``[limits] when_lost`` says."""
+"""What the rig does when the analysis is lost: dark at once, then what ``[limits] when_lost`` says.
+
+Where another analysis begins in its place, lost or not, what feedback changed is undone first.
+"""
 
 from __future__ import annotations
 
@@ -67,22 +70,33 @@ class Lost:
         self._darkened = False
         self._pauses = False
         self._undone_ns = 0
+        self._under_way: set[str] = set()
+        self._lost = False
+        self._orphaned = False
         self.on = False
-        """Whether the analysis is lost now."""
+        """Whether the analysis is lost, or what it changed is being undone: feedback is not heard."""
 
     def watch(self, fault: str | None, now_ns: int) -> None:
         """Act on what the dead-man says: ``silent``, ``undecided``, or None."""
         returning = self._limits.when_lost == "base" and not self._darkening
-        if fault and not self.on:
+        was_lost, self._lost = self._lost, bool(fault)
+        if fault and not was_lost:
             self._begin(fault, now_ns)
         elif fault and returning and now_ns - self._undone_ns > _UNDO_AGAIN_NS:
             self._undo(now_ns)  # what failed, and what was under way when the analysis was given up
-        elif not fault and self.on:
+        elif not fault and self._orphaned:
+            self._hand_over(now_ns)
+        elif not fault and self.on and not self._under_way:
             self._end(now_ns)
+
+    def restarted(self) -> None:
+        """Another analysis has begun, whose policies know nothing of what the one before it changed."""
+        self._orphaned = True
 
     def settled(self, command: Command, applied: bool, now_ns: int) -> None:
         """The hardware has answered a command, or will not: once it is dark, go on."""
         with self._lock:
+            self._under_way.discard(command.command_id)
             ours = bool(self._darkening) and command.command_id == self._darkening
             if ours:
                 self._darkening, self._darkened = "", applied
@@ -104,16 +118,11 @@ class Lost:
     @property
     def _waits(self) -> bool:
         """Whether the rig stays dark until the analysis decides again."""
-        return self.on and self._limits.when_lost != "base"
+        return self._lost and self._limits.when_lost != "base"
 
     def _begin(self, fault: str, now_ns: int) -> None:
-        what = _DOES[self._limits.when_lost]
-        self.on = True
-        self._reason = f"the analysis is {fault} for {self._limits.alive_timeout_s:g} s"
         FALLBACKS.labels(fault).inc()
-        log.warning("%s: %s", self._reason, what)
-        self._close_to_feedback(f"the rig is on its base plan: {self._reason}")
-        self._tell("base_plan", {"on": True, "reason": f"{self._reason}: {what}"})
+        self._close(f"the analysis is {fault} for {self._limits.alive_timeout_s:g} s", _DOES[self._limits.when_lost])
         if self._limits.shadow and self._limits.when_lost == "base":
             return  # the plan was never left
         if not self._dose.on:
@@ -123,9 +132,24 @@ class Lost:
             self._darkening = command_id = f"{_LOST}/dark/{now_ns}"
         self._order(SetLight(on=False), command_id, self._reason)
 
+    def _close(self, reason: str, what: str) -> None:
+        """Hear feedback no more, and say why and what is done."""
+        self.on, self._reason = True, reason
+        log.warning("%s: %s", reason, what)
+        self._close_to_feedback(f"the rig is on its base plan: {reason}")
+        self._tell("base_plan", {"on": True, "reason": f"{reason}: {what}"})
+
+    def _hand_over(self, now_ns: int) -> None:
+        """Go back to the base plan for the analysis that has begun; lit, for somebody watches over the sample again."""
+        self._orphaned = False
+        if not self.on:
+            FALLBACKS.labels("restarted").inc()
+            self._close("the analysis was started again", _DOES["base"])
+        self._undo(now_ns)
+
     def _go_on(self, now_ns: int) -> None:
         """Do what is to be done in the dark."""
-        if not self.on:
+        if not self._lost:
             self._lighten()  # the analysis was faster than the shutter
         elif self._limits.when_lost == "stop":
             self._order(Stop(), f"{_LOST}/stop/{now_ns}", self._reason)
@@ -141,8 +165,13 @@ class Lost:
         leave = ("set_light", "resume") if self._pausing.by == OPERATOR else ("set_light",)
         back = [way for way in self._base.way_back() if way.action.kind not in leave]
         for number, (action, target) in enumerate(back):
-            self._order(self._dose.tempered(action), f"{UNDO}/{now_ns}/{number}", self._reason, target)
+            self._order_back(action, f"{UNDO}/{now_ns}/{number}", target)
         self._lighten()
+
+    def _order_back(self, action: Action, command_id: str, target: Target | None = None) -> None:
+        with self._lock:
+            self._under_way.add(command_id)
+        self._order(self._dose.tempered(action), command_id, self._reason, target)
 
     def _lighten(self) -> None:
         """Set the light as the plan has it, where feedback changed it or the loss closed it."""
@@ -153,7 +182,7 @@ class Lost:
         if self._darkened and light.on is None:
             light = light.model_copy(update={"on": True})
         if not self._dose.spent_fields():
-            self._order(self._dose.tempered(light), f"{UNDO}/{wall_ns()}/light", self._reason)
+            self._order_back(light, f"{UNDO}/{wall_ns()}/light")
             self._darkened = False
 
     def _end(self, now_ns: int) -> None:

@@ -79,6 +79,7 @@ def _serve(rig: Rig, config: Configuration, around: Surroundings, facts: RigFact
         facts.meta("started", {"wall_ns": wall_ns(), "mono_ns": now_ns()})
         around.report("started", now_ns())
         reason = rig.run(around.stop)
+        around.report("over", reason)
         facts.meta("ended", {"wall_ns": wall_ns(), "reason": reason})
         log.info("ended: %s", reason)
     finally:

@@ -16,6 +16,7 @@ from stream.acquire.dose import DoseLedger
 from stream.acquire.guard import OURS, Guard
 from stream.acquire.lost import UNDO, Lost
 from stream.acquire.meter import LightMeter, longest_ms, stays_open
+from stream.acquire.patience import Patience, Unhurried
 from stream.acquire.recent import Recent
 from stream.acquire.spending import Spending
 from stream.acquire.status import Status
@@ -53,7 +54,8 @@ class Rig:
     ) -> None:
         self._config, self._driver, self._facts = config, driver, facts
         self._publisher, self._control = publisher, control
-        self._recent = Recent()
+        self._patience = Patience(config, driver, publisher)
+        self._recent = Unhurried() if self._patience.waits else Recent()
         self._base = BasePlan(config.plan)
         self._dead = DeadMan(round(config.limits.alive_timeout_s * 1e9), self._recent)
         self._dose = DoseLedger(config.dose, facts.dose(), config.plan.light_power, keep=facts.light)
@@ -85,6 +87,8 @@ class Rig:
         if not config.run.wait_for:
             self._all_ready.set()
         self._stop = threading.Event()
+        self._stopped = threading.Event()
+        """The hardware was stopped by command: its stream has an end to come to, whoever is behind."""
         self._senders: dict[str, list[Request]] = {}
         self._teller = Teller(control, publisher)
         self._offsets: dict[str, int] = facts.next_frames()
@@ -160,7 +164,8 @@ class Rig:
             if (stop.is_set() or self._stop.is_set()) and not asked:
                 asked = True
                 self._driver.stop()
-            item = self._driver.next(_POLL_S)
+            goes_on = asked or self._stopped.is_set() or self._patience.allows(_POLL_S)
+            item = self._driver.next(_POLL_S) if goes_on else None
             match item:
                 case Frame():
                     self._frame(item)
@@ -234,7 +239,8 @@ class Rig:
                 self._all_ready.set() if set(self._config.run.wait_for) <= self._ready else None
                 self._publisher.send(encode_fact({"fact": "ready", "node": ready.node}))
             case Alive() as alive:
-                self._dead.alive(alive.last_decided, now_ns())
+                if self._dead.alive(alive.last_decided, now_ns()):
+                    self._lost.restarted()
             case Query(kind="status"):
                 self._control.reply(request, self._status_now())
             case Query() as query:
@@ -258,6 +264,8 @@ class Rig:
 
     def _applied(self, command: Command, readback: Readback) -> None:
         """See what the hardware answered, before any frame shows it."""
+        if command.action.kind == "stop":
+            self._stopped.set()
         self._meter.applied(command, readback, now_ns())
         self._lost.settled(command, True, now_ns())
 

@@ -12,6 +12,7 @@ from stream.analyse.chain import STAGES, Decision
 from stream.analyse.commander import Commander
 from stream.analyse.context import Contexts
 from stream.analyse.denoised import Take
+from stream.analyse.event_record import EventRecord
 from stream.analyse.gather import Gather
 from stream.analyse.kept import Keeper, Kept
 from stream.analyse.pipeline import Drained, Failed, Pipeline
@@ -62,6 +63,7 @@ class Analysis:
         self._config, self._frames, self._pipeline = config, frames, pipeline
         self._commander, self._control, self._results = commander, control, results
         self._facts, self._files, self._denoised = facts, files, denoised
+        self._record = EventRecord(facts)
         taken = taken or TakenUp()
         self._closed, self._keeper = list(taken.closed), keeper
         self._contexts = Contexts()
@@ -88,6 +90,7 @@ class Analysis:
         events and kept states stay for the analysis that is started next.
         """
         self._stop = stop
+        self._say_alive()  # of no frame yet: so the rig knows that another analysis has begun
         self._receiver.start()
         while True:
             output = self._pipeline.next(_POLL_S)
@@ -102,6 +105,7 @@ class Analysis:
             self._say_alive()
             self._note_answers()
         if self._fault is not None:
+            self._record.catch_up()
             raise self._fault
         self._end_of_stream()
 
@@ -162,7 +166,7 @@ class Analysis:
             self._contexts.see(decision)
         events = [self._complete(event, decision) for event in decision.events]
         for event in events:
-            self._record(event)
+            self._say(event)
         self._commander.act_on([*events, *self._tick(decision)], frame)
         decided_ns = now_ns()
         self._progress.decided(frame.ref)
@@ -200,9 +204,9 @@ class Analysis:
         """Return the clock's event where a policy asks for it; it goes nowhere else."""
         return [self._contexts.tick(decision)] if self._commander.on_frames else []
 
-    def _record(self, event: Event) -> None:
+    def _say(self, event: Event) -> None:
         EVENTS.labels(event.kind, event.status).inc()
-        self._facts.event(event)
+        self._record.say(event)
         awaiting = self._open.setdefault(event.field, {})
         if event.status == "provisional":
             awaiting[event.event_id] = None
@@ -256,11 +260,12 @@ class Analysis:
             last = self._last.get(field)
             events = [replace(event, ref=last.ref if last else None) for event in chain.finish()]
             for event in events:
-                self._record(event)
+                self._say(event)
             if self._files is not None:
                 self._files.said(field, events)
             if events and last is not None:
                 self._results.send(encode_events(last.ref, events, last.stamps))
+        self._record.catch_up()
         self._note_answers()
         if self._keeper is not None:
             self._keeper.close(ended=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.analyse.elapsed import Elapsed
 from stream.analyse.kept import Kept
 from stream.analyse.schedule import UNKNOWN, Schedule
 from stream.config import ChainSettings
@@ -60,35 +61,21 @@ class Gather:
         self._strides: dict[str, Stride] = {}
         self._open: dict[str, _Open] = {}
         self._last: dict[str, int] = {}
-        self._start_ns: int | None = None
-        self._before: Kept | None = None
+        self._elapsed = Elapsed()
 
     def take_up(self, kept: Kept) -> None:
         """Go on after a field's frame; time goes on after the latest of them."""
         self._last[kept.ref.field] = kept.ref.frame
         self._strides[kept.ref.field] = Stride(self._schedule.step or kept.step, kept.ref.frame)
-        if self._before is None or kept.elapsed_s > self._before.elapsed_s:
-            self._before = kept
+        self._elapsed.take_up(kept)
 
     def step_of(self, field: str) -> int:
         """Return by how much the numbers of a field's time points grow, as far as is known; 0: nothing is."""
         return self._strides[field].step if field in self._strides else self._schedule.step
 
-    def _passed_ns(self, first: Frame) -> int:
-        """Return what had passed of the run at the first frame: an earlier analysis may have begun it.
-
-        Another host's clock, or one that began anew, cannot tell how long nobody looked: that time does not count.
-        """
-        if self._before is None:
-            return 0
-        stamps, before = first.stamps, self._before
-        away_ns = stamps.t_pop_ns - before.t_pop_ns if stamps.host == before.host else 0
-        return round(before.elapsed_s * 1e9) + max(0, away_ns)
-
     def add(self, frame: Frame) -> list[Moment]:
         """Take a frame; return the moments that it completes (0, 1, or 2 where it ends an incomplete one)."""
-        if self._start_ns is None:
-            self._start_ns = frame.stamps.t_pop_ns - self._passed_ns(frame)
+        self._elapsed.see(frame)
         if self.segment_channel is None:
             self.segment_channel = frame.channel
         name, left_out = frame.field, self._schedule.left_out(frame.index.p, frame.frame)
@@ -129,8 +116,8 @@ class Gather:
         frame = self._project(planes)
         missed = self._missed(frame)
         self._last[name] = frame.frame
-        elapsed_s = (frame.stamps.t_pop_ns - (self._start_ns or 0)) / 1e9
-        return [Moment(frame, self._measured(part, frame.pixels.shape), missed=missed, elapsed_s=elapsed_s)]
+        measured, elapsed_s = self._measured(part, frame.pixels.shape), self._elapsed.of(frame)
+        return [Moment(frame, measured, missed=missed, elapsed_s=elapsed_s)]
 
     def _missed(self, frame: Frame) -> int:
         last = self._last.get(frame.field, frame.frame)

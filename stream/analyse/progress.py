@@ -13,11 +13,14 @@ class Progress:
     That is the last one that was decided, or, while nothing is in flight, the last one that was received: not every
     frame calls for a decision. A frame on which a stage failed calls for one in vain: it is settled where its field's
     frame before it was decided, for one bad frame is no bad analysis, else by the next decision.
+
+    Once a frame is settled there is always one: only an analysis that has just begun knows none.
     """
 
     def __init__(self) -> None:
         self._received: FrameRef | None = None
         self._decided: FrameRef | None = None
+        self._settled: FrameRef | None = None
         self._failures: dict[str, int] = {}
         self._unsettled = False
 
@@ -40,4 +43,5 @@ class Progress:
         """Return the last frame up to which nothing is open, and how many moments are on their way (``count`` says)."""
         received = self._received  # read before they are counted: the next frame may be taken in between
         in_flight = count()
-        return self._decided if in_flight or self._unsettled else received, in_flight
+        self._settled = (self._decided if in_flight or self._unsettled else received) or self._settled
+        return self._settled, in_flight

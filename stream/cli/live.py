@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +18,13 @@ Into = Annotated[Path | None, typer.Option(help="Join another node's run folder 
 Seconds = Annotated[
     float | None, typer.Option(min=1, help="Stop after so many seconds of imaging; default: at its end.")
 ]
+
+_MEETS = {
+    "acquire": ("frames", "control"),
+    "analyse": ("frames", "control", "results"),
+    "watch": ("frames", "control", "results"),
+}
+"""The addresses of [wire] at which a node that starts apart meets the others."""
 
 
 def demo(
@@ -59,7 +69,7 @@ def watch(config: ConfigFile, into: Into = None, json: Json = False) -> None:
 
 def replay(
     source: Annotated[Path, typer.Argument(help="A folder of numbered images, a TIFF stack or an OME-Zarr.")],
-    speed: Annotated[str, typer.Option(help="real, max, or frames a second.")] = "real",
+    speed: Annotated[str, typer.Option(help="real, max, or time points a second.")] = "real",
     config: Annotated[
         Path | None, typer.Option(help="Chain, feedback and page settings; its camera is replaced.")
     ] = None,
@@ -67,13 +77,12 @@ def replay(
     no_page: Annotated[bool, typer.Option("--no-page", help="Without the live page.")] = False,
     json: Json = False,
 ) -> None:
-    """A recording as if it were live: same nodes, same pipeline, same page."""
+    """A recording as if it were live: same nodes, same pipeline, same page. It waits where the analysis is slower."""
     screen = Screen(json)
     settings = load(config) if config else Configuration()
     base = config.parent.resolve() if config else Path.cwd()
-    rate: str | float = speed if speed in ("real", "max") else float(_number(speed))
     camera = settings.camera.model_copy(
-        update={"driver": "replay", "options": {"source": str(source.resolve()), "speed": rate}}
+        update={"driver": "replay", "options": {"source": str(source.resolve()), "speed": _speed(speed)}}
     )
     chain = settings.chain.model_copy(update={"segment": model}) if model else settings.chain
     settings = settings.model_copy(update={"camera": camera, "chain": chain})
@@ -92,7 +101,20 @@ def _run_nodes(
         report = session.run(config, base, nodes, seconds=seconds, say=screen.say, stop=stop)
     if report.error:
         raise CytoloopError(report.error)
-    return {**summary(report.run_dir), "startup_s": round(report.startup_s, 2), "run_dir": str(report.run_dir)}
+    found = summary(report.run_dir)
+    if found["lost"]:
+        screen.say(_lost_in_words(found["lost"], found["frames"]))
+    return {**found, "startup_s": round(report.startup_s, 2), "run_dir": str(report.run_dir)}
+
+
+def _lost_in_words(lost: Mapping[str, int], frames: int) -> str:
+    """Say what never reached a decision, and why.
+
+    >>> _lost_in_words({"wire.overflow": 888, "driver.corrupt": 1}, 1500)
+    'LOST: 889 frames never reached a decision, of 1500 time points: 888 wire.overflow, 1 driver.corrupt'
+    """
+    causes = ", ".join(f"{count} {cause}" for cause, count in lost.items())
+    return f"LOST: {sum(lost.values())} frames never reached a decision, of {frames} time points: {causes}"
 
 
 def _one_node(name: str, config: Path, into: Path | None, json: bool) -> None:
@@ -102,7 +124,8 @@ def _one_node(name: str, config: Path, into: Path | None, json: bool) -> None:
 
     screen = Screen(json)
     settings = load(config)
-    for wire, address in (("frames", settings.wire.frames), ("control", settings.wire.control)):
+    for wire in _MEETS[name]:
+        address = getattr(settings.wire, wire)
         if address.endswith(":0"):
             raise ConfigError(f"[wire] {wire} = '{address}': nodes that start apart need a fixed port to meet at")
     run_dir = into or run_folder.create(settings)
@@ -123,8 +146,12 @@ def _one_node(name: str, config: Path, into: Path | None, json: bool) -> None:
     screen.result({"node": name, "run_dir": str(run_dir)})
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f"--speed {text}: give real, max or a number of frames a second") from None
+def _speed(text: str) -> str | float:
+    """Read ``--speed``. Raises ConfigError."""
+    if text in ("real", "max"):
+        return text
+    with suppress(ValueError):
+        speed = float(text)
+        if math.isfinite(speed) and speed > 0:
+            return speed
+    raise ConfigError(f"--speed {text}: give real, max or a number of time points a second above 0")

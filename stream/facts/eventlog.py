@@ -27,12 +27,19 @@ class EventLog:
             raise StoreError(f"{path}: cannot be written: {error}") from error
 
     def append(self, line: str) -> None:
-        """Write one line and hand it to the operating system at once. Raises StoreError."""
+        """Write one line and hand it to the operating system at once. Raises StoreError: nothing of it is there."""
         try:
             with self._lock:
-                self._file.write(line.encode() + b"\n")
+                self._write(line.encode() + b"\n")
         except (OSError, ValueError) as error:
             raise StoreError(f"{self._path}: cannot be written: {error}") from error
+
+    def _write(self, text: bytes) -> None:
+        """Write all or nothing: a disk that is nearly full may take a part, and what follows would be glued to it."""
+        written = self._file.write(text)
+        if written < len(text):
+            self._file.truncate(self._file.tell() - written)
+            raise OSError(f"only {written} of {len(text)} bytes of a line found room")
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -87,10 +87,27 @@ def read_history(run_dir: Path, field: str) -> History:
 
 
 def read_seconds(run_dir: Path, field: str) -> dict[int, float]:
-    """Return frame → seconds since the field's first frame, by the rig's stamps; empty where it had none."""
+    """Return frame → seconds since the field's first frame; empty where the rig had no stamps.
+
+    They are the rig's, or, of a replay, as the recording states its interval: how fast it was played tells nothing.
+    """
+    interval_s = _recorded_interval_s(run_dir)
     with _open(run_dir) as facts:
         times = facts.execute(TIMES, (field,)).fetchall()
+    if interval_s is not None:
+        return {frame: (frame - times[0][0]) * interval_s for frame, _ in times}
     return {frame: (t_ns - times[0][1]) / 1e9 for frame, t_ns in times}
+
+
+def _recorded_interval_s(run_dir: Path) -> float | None:
+    """Return the interval that a replayed recording states; None where nothing was replayed, or nothing is stated."""
+    if not (run_dir / rig.FILE).is_file():
+        return None
+    with _open(run_dir, rig.FILE, rig.VERSION) as facts:
+        said = facts.execute("SELECT value FROM meta WHERE key = 'devices'").fetchone()
+        devices = json.loads(said[0]) if said else {}
+    interval_ms = devices.get("interval_ms") if devices.get("driver") == "replay" else None
+    return None if interval_ms is None else float(interval_ms) / 1e3
 
 
 def read_start_ns(run_dir: Path, field: str) -> int | None:

@@ -66,9 +66,9 @@ def score_folder(
         raise SourceError(f"{res}: no maskNNN.tif in it; run cytoloop evaluate first")
     truth = read_truth(gt, st)
     found_rows = read_rows(res / "res_track.txt")
-    scored: dict[str, Any] = {"SEG": ctc.seg(list(_compare(truth.hand, masks, every=False).values()))}
-    scored["SEG_ST"] = ctc.seg(list(_compare(truth.computed, masks, every=True).values()))
-    overlaps = _compare(truth.markers, masks, every=True)
+    scored: dict[str, Any] = {"SEG": ctc.seg(list(_compare(truth.hand, masks).values()))}
+    scored["SEG_ST"] = ctc.seg(list(_compare(truth.computed, masks).values()))
+    overlaps = _compare(truth.markers, masks)
     if not overlaps:
         return {**scored, **dict.fromkeys(ctc.FIGURES), "division": no_divisions(), "mitosis": mitosis.no_figures()}
     truth_rows = ctc.crop(truth.rows, min(overlaps), max(overlaps))
@@ -88,7 +88,7 @@ def outcomes_in(res: Path, gt: Path) -> dict[Words, Outcomes]:
         As :func:`score_folder`.
     """
     truth = read_truth(gt, None)
-    overlaps = _compare(truth.markers, numbered_masks(res), every=True)
+    overlaps = _compare(truth.markers, numbered_masks(res))
     if not overlaps:
         raise SourceError(f"{res} and {gt}: no frame of the result has markers in the truth")
     divisions = divisions_of(ctc.crop(truth.rows, min(overlaps), max(overlaps)))
@@ -108,12 +108,12 @@ def no_divisions() -> dict[str, Any]:
     return {**dict.fromkeys(DIVISION_FIGURES), "f1_asof": {str(k): None for k in range(6)}}
 
 
-def _compare(truth: Mapping[int, Path], masks: Mapping[int, Path], *, every: bool) -> dict[int, Overlap]:
+def _compare(truth: Mapping[int, Path], masks: Mapping[int, Path]) -> dict[int, Overlap]:
     first, last = min(masks), max(masks)
     return {
         frame: overlap(read_mask(path), read_mask(masks[frame]) if frame in masks else None)
         for frame, path in truth.items()
-        if first <= frame <= last and (every or frame in masks)
+        if first <= frame <= last
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ Crop = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class Rows:
-    """The last ``limit`` rows by key; every change gets the next number, so that a page asks only for what is new."""
+    """The last ``limit`` rows by key; every change gets the next number, so that a page asks only for what is new.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    Rows that ``stays`` is true of are kept beyond the limit.
+    """
+
+    def __init__(self, limit: int, stays: Callable[[Row], bool] = lambda row: False) -> None:
+        self._limit, self._stays = limit, stays
         self._rows: OrderedDict[str, Row] = OrderedDict()
         self.change = 0
         self.begun = 0
@@ -29,16 +33,23 @@ class Rows:
         return self._rows.get(key)
 
     def put(self, key: str, values: Mapping[str, Any]) -> Row:
-        """Add the row or update the values that are given; the oldest row beyond the limit is forgotten."""
+        """Add the row or update the values that are given; the oldest rows beyond the limit are forgotten."""
         row = self._rows.get(key)
         if row is None:
             self.begun += 1
             row = self._rows[key] = {"n": self.begun}
-            if len(self._rows) > self._limit:
-                self._rows.popitem(last=False)
         self.change += 1
         row.update(values, change=self.change)
+        for old in self._too_many(key):
+            del self._rows[old]
         return row
+
+    def _too_many(self, newest: str) -> list[str]:
+        surplus = len(self._rows) - self._limit
+        if surplus <= 0:
+            return []
+        done = (key for key, row in self._rows.items() if key != newest and not self._stays(row))
+        return list(islice(done, surplus))
 
     def since(self, change: int) -> list[Row]:
         """Return copies of the rows changed after ``change``, oldest row first."""
@@ -49,6 +60,8 @@ class Rows:
         return set(self._rows)
 
 
+EVENTS, COMMANDS = 200, 100
+"""How many of each are listed."""
 COUNTED = ("exit",)
 """Kinds of event that are counted and not listed: where the stage moves they would drive out all others."""
 
@@ -56,11 +69,21 @@ COUNTED = ("exit",)
 class EventBook:
     """Events by id: a new revision replaces the one before, and the counts follow."""
 
-    def __init__(self, limit: int = 200) -> None:
+    def __init__(self, limit: int = EVENTS) -> None:
         self.rows, self._counted = Rows(limit), Rows(limit)
         self.counts: Counter[tuple[str, str]] = Counter()
+        self._open: dict[str, int] = {}
+        """Revisions of the events that are still provisional, also of those that are listed no more."""
         self._crops: dict[int, tuple[Crop, ...]] = {}
         self._limit = limit
+
+    def take_up(
+        self, rows: Iterable[Row], open_events: Mapping[str, int], counts: Mapping[tuple[str, str], int]
+    ) -> None:
+        """Begin with events of the time before: the rows to list, id → revision of open ones, and all by status."""
+        for row in rows:
+            self._list(self.rows, row)
+        self._open, self.counts = dict(open_events), Counter(counts)
 
     def put(self, event: Event, wall_ms: float, crops: tuple[Crop, ...]) -> None:
         """Take up a revision; an older one than is known changes nothing.
@@ -72,17 +95,21 @@ class EventBook:
         """
         rows = self._counted if event.kind in COUNTED else self.rows
         known = rows.get(event.event_id)
-        if known is not None and known["revision"] >= event.revision:
+        revision = known["revision"] if known else self._open.get(event.event_id, -1)
+        if revision >= event.revision:
             return
-        if known is not None:
-            self.counts[event.kind, known["status"]] -= 1
+        if revision >= 0:
+            self.counts[event.kind, known["status"] if known else "provisional"] -= 1
         self.counts[event.kind, event.status] += 1
-        row = rows.put(
-            event.event_id,
-            event.as_json()
-            | {"wall_ms": wall_ms, "begun_wall_ms": known["begun_wall_ms"] if known else wall_ms}
-            | {"position_um": list(event.position_um), "cell_count": event.cell_count},
-        )
+        self._open.pop(event.event_id, None)
+        if event.status == "provisional":
+            self._open[event.event_id] = event.revision
+        row = event.as_json() | {"position_um": list(event.position_um), "cell_count": event.cell_count}
+        begun_ms = known["begun_wall_ms"] if known else wall_ms
+        self._list(rows, row | {"wall_ms": wall_ms, "begun_wall_ms": begun_ms}, crops)
+
+    def _list(self, rows: Rows, values: Row, crops: tuple[Crop, ...] = ()) -> None:
+        row = rows.put(values["event_id"], values)
         if rows is self.rows and crops and row["n"] not in self._crops:
             self._crops[row["n"]] = crops
         for n in [n for n in self._crops if n <= self.rows.begun - self._limit]:
@@ -99,11 +126,20 @@ class EventBook:
 
 
 class CommandBook:
-    """Commands by id with the last acknowledgement of each."""
+    """Commands by id with the last acknowledgement of each; one that is not answered for good stays in the list."""
 
-    def __init__(self, limit: int = 100) -> None:
-        self.rows = Rows(limit)
+    def __init__(self, limit: int = COMMANDS) -> None:
+        self.rows = Rows(limit, stays=lambda row: row["state"] in _PROGRESS)
         self.counts: Counter[str] = Counter()
+
+    def take_up(
+        self, said: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], float]], counts: Mapping[str, int]
+    ) -> None:
+        """Begin with commands of the time before: each with its last answer and when that came, and all by state."""
+        for command, ack, wall_ms in said:
+            self.put(command, wall_ms)
+            self.ack(ack, wall_ms)
+        self.counts = Counter(counts)
 
     def put(self, command: Mapping[str, Any], wall_ms: float) -> None:
         """Take up a :class:`stream.command.Command` as plain data; a repeated one changes nothing."""

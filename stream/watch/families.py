@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from stream.wire.messages import CellsOf, EventsOf, Item, TracksOf
 
 log = logging.getLogger(__name__)
 
-FIELDS = 64
+FIELDS = 1024
 
 
 @dataclass(slots=True, eq=False)
@@ -25,10 +24,12 @@ class _Field:
     ancestry: Ancestry
     start_ns: int | None
     cells: CellsOf | None = None
+    used: int = 0
+    """Grows with every use of any field."""
 
 
 class Families:
-    """The families of the last :data:`FIELDS` fields. Every method may be called from any thread.
+    """The families of the :data:`FIELDS` fields that were used last. Every method may be called from any thread.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ class Families:
     def __init__(self, run_dir: Path | None = None) -> None:
         self._run_dir = run_dir
         self._lock = threading.Lock()
-        self._fields: OrderedDict[str, _Field] = OrderedDict()
+        self._fields: dict[str, _Field] = {}
+        self._uses = 0
 
     def take(self, item: Item) -> None:
         """Take up the cells, tracks or events of a frame; anything else is passed over."""
@@ -65,15 +67,20 @@ class Families:
     def told(self, field: str, track_id: int | None = None) -> dict[str, Any]:
         """Return :func:`stream.ancestry.told` of a field. Raises KeyError where field or track are unknown."""
         with self._lock:
-            history = self._fields[field].ancestry.history()
+            history = self._use(self._fields[field]).ancestry.history()
         return told(grow(history), track_id)
 
     def _place(self, field: str) -> _Field:
         if field not in self._fields:
+            if len(self._fields) >= FIELDS:
+                del self._fields[min(self._fields, key=lambda name: self._fields[name].used)]
             self._fields[field] = self._begin(field)
-            if len(self._fields) > FIELDS:
-                self._fields.popitem(last=False)
-        return self._fields[field]
+        return self._use(self._fields[field])
+
+    def _use(self, place: _Field) -> _Field:
+        self._uses += 1
+        place.used = self._uses
+        return place
 
     def _begin(self, field: str) -> _Field:
         if self._run_dir is not None and (self._run_dir / analysis.FILE).is_file():

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.watch.book import Crop
-from stream.watch.state import Shown
+from stream.watch.fields import Shown
 
 Bytes8 = NDArray[np.uint8]
 

@@ -33,7 +33,7 @@ class Recent:
 
 
 class Rate:
-    """How often something happened lately, from the times of its last ``size`` occurrences."""
+    """How often something happened within the last ``window_s``, or where it is rarer, between its last two times."""
 
     def __init__(self, size: int = 64, window_s: float = 5.0) -> None:
         self._at_ns: deque[int] = deque(maxlen=size)
@@ -44,10 +44,11 @@ class Rate:
         self._at_ns.append(at_ns)
 
     def per_s(self, now_ns: int) -> float:
-        """Return the rate over the window; a silence that is longer than the usual interval lowers it."""
-        recent = [at for at in self._at_ns if now_ns - at <= self._window_ns]
-        if len(recent) < 2:
+        """Return the rate; a silence that is longer than the usual interval lowers it."""
+        if len(self._at_ns) < 2:
             return 0.0
+        lately = [at for at in self._at_ns if now_ns - at <= self._window_ns]
+        recent = lately if len(lately) > 1 else list(self._at_ns)[-2:]
         mean_ns = (recent[-1] - recent[0]) / (len(recent) - 1)
         silence_ns = now_ns - recent[-1]
         return 1e9 / max(mean_ns, silence_ns / 2, 1.0)

@@ -30,6 +30,8 @@ from stream.watch.picture import strip_jpeg
 from stream.watch.state import LiveState
 from stream.watch.viewer import Broadcast, Decide, Viewer, Wakeup, dump
 
+_DIGITS = 19
+"""A number of so many may not fit 64 bits."""
 PAGE = Path(__file__).parent / "page"
 mimetypes.add_type("text/javascript", ".js")  # some Windows machines say text/plain, which browsers refuse to run
 
@@ -111,7 +113,7 @@ class Site:
     def _lineage(self, request: Request) -> Response:
         """Answer who came from whom; no coroutine, so that a large tree grows on a thread beside the pictures."""
         track, fields = request.query_params.get("track", ""), self._families.fields()
-        if track and not track.isdigit():
+        if track and not (track.isascii() and track.isdigit() and len(track) < _DIGITS):
             return PlainTextResponse(f"track={track} is no number of a track\n", status_code=400)
         field = request.query_params.get("field") or (fields[0] if fields else "")
         try:
@@ -156,7 +158,8 @@ class Server:
     run_dir
         Where the run's facts are, for ``/api/why``.
     decide
-        Takes an operator's word on a command that waits for it; left out, the page has no buttons for that.
+        Takes an operator's word on a command that waits for it, and returns why it did not count, or nothing; left out,
+        the page has no buttons for that.
     """
 
     def __init__(

@@ -14,8 +14,9 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stream.clock import now_ns
+from stream.watch.fields import Shown
 from stream.watch.picture import Encoder
-from stream.watch.state import LiveState, Shown
+from stream.watch.state import LiveState
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +103,15 @@ def _key(shown: Shown) -> tuple[Any, ...]:
     return (*shown.key, *((mark["n"], mark["status"]) for mark in shown.marks))
 
 
-Decide = Callable[[str, bool], None]
-"""Gives an operator's word on a command: its id, and whether it may be applied."""
+Decide = Callable[[str, bool], str]
+"""Gives an operator's word on a command: its id, and whether it may be applied; returns why that did not count."""
 
 
 class Viewer:
     """Serves one WebSocket until it closes.
 
     The page says ``{"ack": serial}``, ``{"field": name}``, ``{"denoised": true}`` and, where it may,
-    ``{"decide": id, "approve": true}``.
+    ``{"decide": id, "approve": true}``, which is answered with ``{"decided": id, "refused": why}`` (empty: it counts).
     """
 
     def __init__(
@@ -128,10 +129,12 @@ class Viewer:
         self._drawn.set()
         self._switched = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._words: asyncio.Queue[tuple[str, asyncio.Future[str]]] = asyncio.Queue()
 
     async def serve(self) -> None:
-        """Run the three sides of the conversation; the first to end ends the others."""
-        tasks = [asyncio.create_task(side) for side in (self._listen(), self._tell(), self._show())]
+        """Run the sides of the conversation; the first to end ends the others."""
+        sides = (self._listen(), self._answer(), self._tell(), self._show())
+        tasks = [asyncio.create_task(side) for side in sides]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -145,7 +148,7 @@ class Viewer:
         try:
             while True:
                 self._take(await self._socket.receive_json())
-        except (WebSocketDisconnect, ValueError, KeyError):
+        except (WebSocketDisconnect, ValueError, KeyError, RecursionError):
             return
 
     def _take(self, said: Any) -> None:
@@ -155,13 +158,22 @@ class Viewer:
             self._drawn.set()
         if self._decide is not None and isinstance(said.get("decide"), str) and isinstance(said.get("approve"), bool):
             # It waits for the rig, so it has a thread of its own.
-            asyncio.get_running_loop().run_in_executor(None, self._decide, said["decide"], said["approve"])
+            word = asyncio.get_running_loop().run_in_executor(None, self._decide, said["decide"], said["approve"])
+            self._words.put_nowait((said["decide"], word))
         if (name := said.get("field")) in self._state.fields() and name != self._field:
             self._field = str(name)
             self._switched.set()
         if isinstance(wanted := said.get("denoised"), bool) and wanted != self._denoised:
             self._denoised = wanted
             self._switched.set()
+
+    async def _answer(self) -> None:
+        """Tell the page what came of its words on commands."""
+        while True:
+            command_id, word = await self._words.get()
+            refused = await word
+            async with self._sending:
+                await self._socket.send_text(dump({"decided": command_id, "refused": refused}))
 
     async def _tell(self) -> None:
         events = commands = -1

@@ -74,8 +74,8 @@ def encode_frame(frame: Frame) -> Message:
         "xxh3": xxhash.xxh3_64_intdigest(payload),
     }
     born_ns = frame.stamps.t_pop_ns or stamps["t_publish_ns"]
-    topic = f"frame/{frame.camera}"
-    return Message(topic, pack(header), payload, "frame", frame.camera, frame.field, born_ns)
+    topic, z = f"frame/{frame.camera}", frame.index.z
+    return Message(topic, pack(header), payload, "frame", frame.camera, frame.field, born_ns, frame.channel, z)
 
 
 def encode_gap(gap: Gap, *, run: str) -> Message:

@@ -22,7 +22,8 @@ MessageKind = Literal["frame", "gap", "labels", "denoised", "cells", "tracks", "
 class Message:
     """One encoded message; queues share it, nobody copies its payload.
 
-    ``born_ns`` is when its data were popped at the rig, or when it was encoded where it has no frame.
+    ``born_ns`` is when its data were popped at the rig, or when it was encoded where it has no frame. ``channel`` and
+    ``z`` say which of a field's pictures a frame is.
     """
 
     topic: str
@@ -32,6 +33,8 @@ class Message:
     camera: str = ""
     field: str = ""
     born_ns: int = 0
+    channel: str = ""
+    z: int = 0
 
     def parts(self) -> tuple[bytes, bytes, bytes | memoryview]:
         """Return what goes on the wire."""

@@ -23,6 +23,8 @@ from stream.wire.policy import Loss, Outbox, Policy, deadline, latest, lossless
 
 log = logging.getLogger(__name__)
 
+LONGEST_END_S = 60.0
+"""How long consumers that still take what waits may hold up the end of a stream."""
 _LAST_WORD_S = 1.0
 """Time for the last word to reach consumers that are given up."""
 
@@ -90,6 +92,7 @@ class Publisher:
         self._changed = threading.Condition()
         self._ending: str | None = None
         self._left_behind = 0
+        self._answered = 0
         self._closing = False
         self._beat_due_s = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -118,7 +121,7 @@ class Publisher:
             if self._ending is not None or self._closing:
                 return False
             for consumer in self._consumers.values():
-                if consumer.wants(message.topic) and (lost := consumer.outbox.offer(message)):
+                if consumer.wants(message.topic) and (lost := consumer.outbox.offer(message, self._clock())):
                     self._count_lost(consumer, lost)
         self._wake.ring()
         return True
@@ -142,24 +145,48 @@ class Publisher:
     def waiting(self, name: str) -> int:
         """Return how many messages wait here for the consumers called ``name``."""
         with self._changed:
-            return sum(len(consumer.outbox) for consumer in self._consumers.values() if consumer.name == name)
+            return self._waiting(name)
 
-    def finish(self, timeout_s: float, reason: str = "finished") -> bool:
+    def _waiting(self, name: str) -> int:
+        return sum(len(consumer.outbox) for consumer in self._consumers.values() if consumer.name == name)
+
+    def wait_taken(self, name: str, timeout_s: float) -> bool:
+        """Wait until nothing waits here for the consumers called ``name``; return whether nothing does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting(name), timeout_s)
+
+    def finish(self, timeout_s: float, reason: str = "finished", *, longest_s: float = LONGEST_END_S) -> bool:
         """Send all that waits and the end of the stream, wait for every consumer's ``bye``, and close.
 
-        What still waits after ``timeout_s`` is lost; the consumer is told so and that the stream ended.
+        What still waits when nobody has taken anything for ``timeout_s``, or after ``longest_s`` in all, is lost; the
+        consumer is told so and that the stream ended.
 
         Returns whether every consumer that was known said ``bye``.
         """
         with self._changed:
             self._ending = self._ending or reason
             self._wake.ring()
-            said = self._changed.wait_for(lambda: not self._consumers or self._closing, timeout_s)
+            said = self._let_finish(timeout_s, longest_s)
             if not said:
                 self._give_up()
             complete = said and not self._consumers and not self._left_behind
         self.close()
         return complete
+
+    def _let_finish(self, timeout_s: float, longest_s: float) -> bool:
+        """Wait, with the lock held, while consumers come nearer to the end; return whether all have reached it."""
+        end_s = time.monotonic() + longest_s
+        while self._consumers and not self._closing:
+            if not self._goes_on(min(timeout_s, end_s - time.monotonic())):
+                return False
+        return True
+
+    def _goes_on(self, timeout_s: float) -> bool:
+        """Wait, with the lock held, until a consumer has taken something, or there is none; return whether."""
+        before = self._answered
+        return self._changed.wait_for(
+            lambda: not self._consumers or self._closing or self._answered > before, timeout_s
+        )
 
     def _give_up(self) -> None:
         """Lose what consumers are too slow for, with the lock held, but tell them: their stream ends all the same."""
@@ -248,6 +275,9 @@ class Publisher:
         consumer.credits += count
         for _ in range(count):
             consumer.unanswered.popleft()
+        with self._changed:
+            self._answered += count
+            self._changed.notify_all()
 
     def _deliver(self) -> None:
         for consumer in tuple(self._consumers.values()):
@@ -270,6 +300,8 @@ class Publisher:
             if lost:
                 self._count_lost(consumer, lost)
             untold = consumer.outbox.untold() if message is not None else None
+            if not len(consumer.outbox):
+                self._changed.notify_all()
         if message is None:
             return False
         consumer.credits -= 1
@@ -294,14 +326,19 @@ class Publisher:
         return True
 
     def _beat(self) -> None:
-        """Notice consumers whose link was given up, since a send to them fails; tell losses that nothing follows."""
+        """Notice consumers whose link was given up, since a send to them fails; tell losses that nothing follows.
+
+        What grows too old while nothing follows is let go here.
+        """
         if time.monotonic() < self._beat_due_s:
             return
         self._beat_due_s = time.monotonic() + self._heartbeat_ms / 1e3
         for consumer in tuple(self._consumers.values()):
-            QUEUE_DEPTH.labels(f"wire:{consumer.name}").set(len(consumer.outbox))
             with self._changed:
+                self._count_lost(consumer, consumer.outbox.expire(self._clock()))
                 untold = consumer.outbox.untold()
+                self._changed.notify_all()
+            QUEUE_DEPTH.labels(f"wire:{consumer.name}").set(len(consumer.outbox))
             if self._tell_lost(consumer, untold):
                 self._post(consumer, note("beat", {}))
 

@@ -78,6 +78,8 @@ def _read_content(header: Header) -> Content:
             return Command.model_validate_json(said)
         except ValidationError as error:
             raise Malformed(f"not a command: {_first_fault(error)}") from error
+        except Exception as error:  # useq lays plans out as it reads them: the edge to what it calls raises anything
+            raise Malformed(f"not a command: {type(error).__name__}: {error}") from error
     if kind == "decision":
         try:
             return Decision.model_validate_json(text(header, "decision"))

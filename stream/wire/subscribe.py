@@ -30,6 +30,8 @@ from stream.wire.read import Part, decode
 log = logging.getLogger(__name__)
 _NOW = int(zmq.NOBLOCK)
 _BYE_LINGER_MS = 500
+_CREDIT_S = 1.0
+"""How long credits are held back at most: the publisher must see that a slow consumer goes on."""
 
 
 class Subscriber:
@@ -83,6 +85,7 @@ class Subscriber:
         self._owed = 0
         self._batch = max(1, credits // 2)
         """Credits go back in twos or fours while messages keep coming, and at once when none waits."""
+        self._credited_s = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._dealer = new_socket(self._context, zmq.DEALER, heartbeat_ms, heartbeat_timeout_ms)
         self._monitor = watch_link(self._dealer)
@@ -107,9 +110,10 @@ class Subscriber:
 
         A message that cannot be decoded is counted and skipped.
         """
-        if self._owed >= self._batch:
+        now_s = time.monotonic()
+        if self._owed >= self._batch or now_s - self._credited_s > _CREDIT_S:
             self._give_credit()
-        end_s = time.monotonic() + timeout_s
+        end_s = now_s + timeout_s
         while not self._ready:
             if self._receive():  # before the monitor: what came before a link broke is still good
                 continue
@@ -137,6 +141,7 @@ class Subscriber:
         if self._owed:
             self._tell("credit", {"count": self._owed})
             self._owed = 0
+            self._credited_s = time.monotonic()
 
     def _tell(self, kind: str, content: Header) -> None:
         with contextlib.suppress(zmq.Again):

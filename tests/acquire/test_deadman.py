@@ -29,9 +29,9 @@ class Rig:
         self.recent.took(frame)
         return frame
 
-    def alive(self, decided: int | None) -> None:
+    def alive(self, decided: int | None) -> bool:
         ref = None if decided is None else self.frames[decided].ref
-        self.dead.alive(ref, self.clock())
+        return self.dead.alive(ref, self.clock())
 
 
 @pytest.fixture
@@ -111,3 +111,28 @@ def test_frames_that_fell_out_of_memory_still_count(rig: Rig) -> None:
         rig.clock.advance_ms(20)
         rig.alive(None)
     assert rig.dead.fault(rig.clock()) == "undecided"
+
+
+ANOTHER: dict[str, tuple[list[int | None], list[bool]]] = {
+    "the first one": ([None, None, 0, 1], [False] * 4),
+    "one that begins anew": ([None, 0, None, None, 1], [False, False, True, False, False]),
+    "one that begins anew twice": ([0, None, 1, None], [False, True, False, True]),
+    "one that was there before the rig": ([0, 1], [False, False]),
+}
+
+
+@pytest.mark.parametrize(("decided", "another"), ANOTHER.values(), ids=ANOTHER)
+def test_an_analysis_that_has_decided_nothing_any_more_is_another_one(
+    decided: list[int | None], another: list[bool], rig: Rig
+) -> None:
+    rig.take()
+    rig.take()
+    assert [rig.alive(number) for number in decided] == another
+
+
+def test_a_link_that_comes_back_brings_no_other_analysis(rig: Rig) -> None:
+    """It reports ready again."""
+    rig.take()
+    for _ in range(2):
+        rig.dead.ready(rig.clock())
+        assert not rig.alive(0)

@@ -11,7 +11,10 @@ import pytest
 from stream.analyse.chain import Work
 from stream.clock import now_ns
 from stream.config import CameraSettings, ChainSettings
-from stream.errors import StageError
+from stream.errors import StageError, StoreError
+from stream.event import Event, event_id
+from stream.facts.analysis import EVENTS_FILE, AnalysisFacts
+from stream.facts.eventlog import read_events
 from stream.frame import Frame, Index
 from stream.metrics import FRAMES_LOST, STAGE_ERRORS
 from tests.cases.hand_analysis import Blind, Hand, frame
@@ -101,6 +104,55 @@ def test_a_single_frame_that_fails_is_covered_by_the_next(tmp_path: Path) -> Non
     hand.run()
     assert hand.decided() == [(0, 0), (1, 0), (3, 1)]
     assert hand.alive[-1] == (frame(3).ref, 0)
+
+
+def test_the_rig_hears_of_an_analysis_that_begins_before_it_has_a_frame(tmp_path: Path) -> None:
+    """However fast the first decision: by this the rig knows that it is another analysis than before."""
+    hand = Hand(tmp_path, ChainSettings(), Blind(), [frame(0)])
+    hand.run()
+    assert (hand.alive[0], hand.alive[-1]) == ((None, 0), (frame(0).ref, 0))
+
+
+def says(work: Work) -> None:
+    """Find a mitosis in frames 3 and 5."""
+    ref = work.moment.frame.ref
+    if ref.frame in (3, 5):
+        name = event_id(ref.field, ref.frame, "mitosis", 1)
+        said = (ref.field, ref.frame, ref.frame, 0.5, 1, (), (1.0, 1.0), ())
+        work.events = [Event("mitosis", name, 0, "provisional", *said)]
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a disk that is always full")
+def test_a_disk_that_takes_no_events_costs_no_decision_and_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room again once the event of frame 3 was refused."""
+    refused = threading.Event()
+
+    def room(work: Work) -> None:
+        says(work)
+        if work.moment.frame.frame == 5:
+            assert refused.wait(10)
+            hand.facts._log._file = disk
+
+    def record(event: Event) -> None:
+        try:
+            AnalysisFacts.event(hand.facts, event)
+        except StoreError:
+            refused.set()
+            raise
+
+    hand = Hand(tmp_path, ChainSettings(), Blind(divide=room), [frame(number) for number in range(8)])
+    monkeypatch.setattr(hand.facts, "event", record)
+    disk = hand.facts._log._file
+    with FULL.open("wb", buffering=0) as full:
+        hand.facts._log._file = full
+        hand.run()
+    assert [number for number, _ in hand.decided()] == list(range(8))
+    assert [said["frame"] for said in read_events(tmp_path / EVENTS_FILE)] == [3, 5]
 
 
 @pytest.mark.parametrize(("driver", "missed"), [("replay", [0, 0, 1]), ("virtual", [0, 2, 5])])

@@ -65,7 +65,7 @@ class Life:
         config = Configuration(chain=CHAIN, record=RecordSettings(labels=True, state=state))
         self.facts = AnalysisFacts(run_dir)
         self.files = ResultFiles(run_dir / "labels", ResultWriter)
-        self.keeper = Keeper(run_dir / "state", CHAIN, state)
+        self.keeper = Keeper(run_dir / "state", CHAIN, state, FakeClock())  # to which every write takes no time
         self.taken = restart.take_up(self.facts, self.files, self.keeper.found(), self._chain)
         self.told: list[Event] = []
         self._pipeline = Pipeline(CHAIN, lambda field: self.taken.chains.get(field) or self._chain(field),

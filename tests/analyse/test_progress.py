@@ -45,6 +45,17 @@ def test_up_to_which_frame_everything_is_settled(said: list[Step], settled: int 
     assert (ref and ref.frame, in_flight) == (settled, 0)
 
 
+def test_once_a_frame_is_settled_there_is_always_one() -> None:
+    """A frame that calls for no decision comes first: none at all would be what an analysis says that has begun."""
+    progress = Progress()
+    progress.received(frame(0).ref)
+    assert progress.settled(lambda: 0) == (frame(0).ref, 0)
+    progress.received(frame(1).ref)
+    assert progress.settled(lambda: 1) == (frame(0).ref, 1)
+    progress.failed(frame(1).ref)
+    assert progress.settled(lambda: 0) == (frame(0).ref, 0)
+
+
 def test_what_is_on_its_way_is_not_settled() -> None:
     progress = Progress()
     for word, number, field in [*steps((A, "+")), ("received", 1, A)]:

@@ -13,16 +13,13 @@ import pytest
 from stream.event import Event, Status, event_id
 from stream.frame import Frame
 from stream.lineage import Tracks
-from stream.watch.chromium import Chromium, find
+from stream.watch.chromium import Chromium
 from stream.watch.server import Server
 from stream.watch.state import LiveState
 
 FIELDS = ("Camera:p0", "Camera:p1")
 DRAWN = "+document.querySelector('#canvas').dataset.drawn"
 BANNER = "document.querySelector('#banner')"
-
-PROGRAM = find()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium on this machine (apt-get install chromium)")
 
 
 class Movie(threading.Thread):
@@ -63,13 +60,6 @@ def division(revision: int, status: Status) -> Event:
     name = event_id(FIELDS[0], 1, "division", 3)
     spots = ((40.0, 30.0), (40.0, 50.0))
     return Event("division", name, revision, status, FIELDS[0], 1, 1 + revision, 0.9, 3, (8, 9), (40.0, 40.0), spots)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    assert PROGRAM
-    with Chromium(PROGRAM, timeout_s=60) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -170,22 +160,54 @@ def test_a_command_shows_why_what_and_the_answer(browser: Chromium, live: LiveSt
     assert browser.evaluate("document.querySelector('#events li').getAttribute('aria-current')") == "true"
 
 
+def wait_for_approval(live: LiveState) -> None:
+    live.status({"rig": "running", "nodes": {"acquire": True}, "may_decide": True, "approvals": [{}]})
+    live.command({"command_id": "c", "action": {"kind": "acquire"}, "cause": {}, "issued_wall_ns": 1})
+    live.ack({"command_id": "c", "state": "accepted", "reason": "waits for approval"})
+
+
 def test_a_command_that_waits_has_buttons_until_it_is_answered(browser: Chromium, live: LiveState) -> None:
     heard: queue.Queue[tuple[str, bool]] = queue.Queue()
-    served = Server(live, port=0, decide=lambda command_id, approve: heard.put((command_id, approve)))
-    live.status({"rig": "running", "nodes": {"acquire": True}, "may_decide": True, "approvals": [{}]})
+
+    def decide(command_id: str, approve: bool) -> str:
+        heard.put((command_id, approve))
+        return "" if approve else "no answer within 5 s"
+
+    served = Server(live, port=0, decide=decide)
+    wait_for_approval(live)
+    buttons = "[...document.querySelectorAll('#commands .ask button')]"
     try:
         browser.open(f"http://127.0.0.1:{served.start()}/")
-        live.command({"command_id": "c", "action": {"kind": "acquire"}, "cause": {}, "issued_wall_ns": 1})
-        live.ack({"command_id": "c", "state": "accepted", "reason": "waits for approval"})
         browser.until("document.querySelector('#commands .ask')?.hidden === false")
         browser.until(f"{BANNER}.textContent.includes('waits for approval')")
-        browser.evaluate("document.querySelector('#commands .ask button').click()")
-        assert heard.get(timeout=20) == ("c", True)
+        browser.evaluate(f"{buttons}[1].click()")
+        browser.until("document.querySelector('#commands .ask').innerText.includes('no answer within 5 s')")
+        assert browser.evaluate(f"{buttons}.some((button) => button.disabled)") is False, "it may be tried again"
+        browser.evaluate(f"{buttons}[0].click()")
+        assert [heard.get(timeout=20) for _ in range(2)] == [("c", False), ("c", True)]
+        browser.until(f"{buttons}.every((button) => button.disabled)")
         live.ack({"command_id": "c", "state": "denied", "reason": "nobody approved it within 60 s"})
         browser.until("document.querySelector('#commands .ask').hidden")
     finally:
         served.stop()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_command_that_waits_is_not_driven_out_by_others(browser: Chromium, live: LiveState) -> None:
+    wait_for_approval(live)
+    for n in range(130):
+        live.ack({"command_id": f"c{n}", "state": "applied"})
+    browser.until("document.querySelectorAll('#commands li').length === 100")
+    browser.until("document.querySelector('#commands li[data-id=c129]') !== null")
+    assert browser.evaluate("document.querySelector('#commands li[data-id=c] .ask').hidden") is False
+
+
+@pytest.mark.usefixtures("server")
+def test_a_projection_s_outlines_say_what_they_lie_on(browser: Chromium, live: LiveState) -> None:
+    plane = "document.querySelector('#plane')"
+    assert browser.evaluate(f"{plane}.hidden")
+    live.status({"projection": "max"})
+    browser.until(f"!{plane}.hidden && {plane}.textContent === 'first plane; outlines of the max projection'")
 
 
 @pytest.mark.usefixtures("server")
@@ -239,12 +261,33 @@ def test_nothing_runs_over_the_side(browser: Chromium, live: LiveState, size_px:
 
 
 @pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("rate", [{"v-fps": "888", "v-per": "s"}, {"v-fps": "0.88", "v-per": "min"}])
 @pytest.mark.parametrize("size_px", [(1280, 800), (390, 844)])
-def test_long_numbers_stay_in_their_place(browser: Chromium, size_px: tuple[int, int]) -> None:
+def test_long_numbers_stay_in_their_place(browser: Chromium, size_px: tuple[int, int], rate: dict[str, str]) -> None:
     browser.resize(size_px)
     browser.until(f"innerWidth === {size_px[0]}")
-    long = {"v-fps": "88.8", "v-p50": "888", "v-p99": "888", "v-lost": "8888", "v-pending": "88 open, 88 retracted"}
+    long = {"v-p50": "888", "v-p99": "888", "v-lost": "8888", "v-pending": "88 open, 88 retracted"} | rate
     write = "".join(f"document.getElementById('{name}').textContent = '{said}';" for name, said in long.items())
     too_wide = "[...document.querySelectorAll('#vitals > div:not(.full) dd:first-of-type')]"
     too_wide += ".filter(dd => dd.scrollWidth > dd.clientWidth).map(dd => dd.textContent).join()"
     assert browser.evaluate(f"(() => {{ {write} return {too_wide}; }})()") == ""
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("size_px", [(1280, 800), (390, 844)])
+def test_many_fields_leave_everything_in_its_place(
+    browser: Chromium, live: LiveState, size_px: tuple[int, int]
+) -> None:
+    for number in range(2, 96):
+        name = f"Camera:p{number}"
+        live.frame(Frame("run", "Camera", "s", 1, 0, name, 0, np.zeros((8, 8), np.uint16)))
+    browser.resize(size_px)
+    browser.until(f"innerWidth === {size_px[0]} && document.querySelectorAll('#fields button').length === 96")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= size_px[0]
+    right = "[...document.querySelectorAll('.tools > *, #outlines, #marks, #stage, #rigfacts')]"
+    right += ".map((part) => part.getBoundingClientRect().right)"
+    assert browser.evaluate(f"Math.max(...{right}) <= document.querySelector('#view').getBoundingClientRect().right")
+    last = "[...document.querySelectorAll('#fields button')].at(-1)"
+    browser.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}))")
+    browser.until(f"{last}.getAttribute('aria-pressed') === 'true'")
+    assert browser.evaluate(f"{last}.getBoundingClientRect().right") <= size_px[0]

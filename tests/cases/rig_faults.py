@@ -14,8 +14,9 @@ from stream import command as c
 from stream.clock import wall_ns
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
+from stream.wire.control import Query
 from stream.wire.link import note
-from tests.cases.rig_bench import RigBench, refused_by_wire
+from tests.cases.rig_bench import WAIT_S, RigBench, refused_by_wire
 
 Answer = tuple[str, str]
 """The final state (or ``error`` for what never became a command) and the reason."""
@@ -331,6 +332,27 @@ def silent_analysis(rig: RigBench) -> Answer:
     return _answer(answer)
 
 
+def restarted_analysis(rig: RigBench) -> Answer:
+    """An analysis that dies and is back long before it counts as lost; what an operator set stays."""
+    assert rig.ask(c.SetExposure(exposure_ms=8)).state == "applied"
+    assert rig.ask(c.SetInterval(interval_ms=25), "operator").state == "applied"
+    waits = rig.send(MOVE)
+    analysis = rig.client("analyse")
+    for _ in range(2):
+        analysis.ready()
+        analysis.alive(rig.newest(), 0)
+        analysis.request(Query("status"), WAIT_S)  # by now the rig has heard it
+    assert rig.driver.exposure_ms == 8, "a link that came back is no restart"
+    analysis.ready()
+    analysis.alive(None, 0)
+    answer = rig.final(waits)
+    rig.wait(lambda: rig.driver.exposure_ms == 5.0 and not rig.status()["base_plan"])
+    assert rig.rows("SELECT kind FROM commands WHERE origin = 'rig'") == [("set_exposure",)]
+    assert (rig.driver.interval_ms, rig.driver.is_on) == (25, True)
+    assert rig.ask(c.SetExposure(exposure_ms=9)).state == "applied"
+    return _answer(answer)
+
+
 def lost_and_paused(rig: RigBench) -> Answer:
     rig.client("analyse").ready()
     rig.wait(lambda: rig.driver.paused and not rig.driver.is_on)
@@ -441,6 +463,8 @@ FAULTS = (
           "look at the frames", restarted),
     Fault("the analysis falls silent", "closed the light, undid what feedback changed, opened it again", "refused",
           "the rig is on its base plan", silent_analysis, config=QUIET),
+    Fault("the analysis is started again before it counts as lost", "undid what feedback changed", "refused",
+          "the rig is on its base plan: the analysis was started again", restarted_analysis, config=APPROVE),
     Fault("the analysis falls silent, when_lost = pause", "closed the light and waits; goes on when it decides again",
           "refused", "the rig is on its base plan", lost_and_paused, lost="frames, until it decides again",
           config={"limits": {**QUIET["limits"], "when_lost": "pause"}}),
@@ -476,6 +500,9 @@ IN_THE_ANALYSIS = (
     ("frames come faster than they are decided, or later than `deadline_ms`, or a stage fails on one",
      "leaves whole frames out; the next frame of the field says how many are missing",
      "those frames, by cause and each by name"),
+    ("the disk takes no events",
+     "decides, publishes and sends commands as before; events wait and are written, in their order, with the next one",
+     "of more than 10 000 that wait, the oldest"),
     ("a stage fails on every frame",
      "tells the rig of no frame as decided, so that its dead-man trips; logs each kind of fault once and counts the "
      "rest. A single frame that fails between good ones trips nothing", "those frames"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,6 +188,31 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path, text: str, message: st
     path.write_text(text)
     with pytest.raises(StoreError, match=message):
         list(read_events(path))
+
+
+class NearlyFull(FileIO):
+    """A file on a disk that takes ten bytes of the second line."""
+
+    lines = 0
+
+    def write(self, text: Any) -> int:
+        self.lines += 1
+        return super().write(text[:10] if self.lines == 2 else text)
+
+
+def test_a_line_that_found_room_in_part_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"before": true}\n')
+    log = EventLog(path)
+    log._file.close()
+    log._file = NearlyFull(path, "ab")
+    log.append('{"line": 1}')
+    with pytest.raises(StoreError, match="only 10 of 12 bytes"):
+        log.append('{"line": 2}')
+    assert list(read_events(path)) == [{"before": True}, {"line": 1}]
+    log.append('{"line": 3}')
+    log.close()
+    assert list(read_events(path)) == [{"before": True}, {"line": 1}, {"line": 3}]
 
 
 def test_a_closed_log_says_so(tmp_path: Path) -> None:

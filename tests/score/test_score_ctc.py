@@ -82,6 +82,23 @@ def test_nothing_found_scores_nothing(tmp_path: Path) -> None:
     assert (scored["SEG"], scored["SEG_ST"], scored["division"]["f1"]) == (None, None, 0.0)
 
 
+def test_a_frame_without_a_mask_counts_as_one_where_nothing_was_found(tmp_path: Path) -> None:
+    random_movie(tmp_path / "GT" / "TRA", True, 0, 0)
+    for kind in ("GT", "ST"):
+        shutil.copytree(tmp_path / "GT" / "TRA", tmp_path / kind / "SEG")
+        for path in (tmp_path / kind / "SEG").glob("*.tif"):
+            path.rename(path.with_name(path.name.replace("man_track", "man_seg")))
+    (tmp_path / "RES").mkdir()
+    for path in (tmp_path / "GT" / "TRA").glob("*.tif"):
+        shutil.copy(path, tmp_path / "RES" / path.name.replace("man_track", "mask"))
+    shutil.copy(tmp_path / "GT" / "TRA" / "man_track.txt", tmp_path / "RES" / "res_track.txt")
+    whole = score_folder(tmp_path / "RES", tmp_path / "GT", tmp_path / "ST")
+    assert (whole["SEG"], whole["SEG_ST"]) == (1.0, 1.0)
+    (tmp_path / "RES" / "mask004.tif").unlink()
+    holed = score_folder(tmp_path / "RES", tmp_path / "GT", tmp_path / "ST")
+    assert holed["SEG"] == holed["SEG_ST"] < 1
+
+
 def test_crop_cuts_parents_that_are_over() -> None:
     rows = np.array([[1, 0, 3, 0], [2, 4, 9, 1], [3, 0, 5, 0], [4, 6, 9, 3]])
     assert crop(rows, 4, 7).tolist() == [[2, 4, 7, 0], [3, 4, 5, 0], [4, 6, 7, 3]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -74,7 +75,8 @@ def test_a_killed_analysis_is_started_again_keeps_what_was_recorded_and_closes_w
 
 def test_a_killed_analysis_whose_state_was_kept_goes_on_with_its_tracks(begin: Begin) -> None:
     slow = {"exposure_ms": 100.0, "interval_ms": 400.0}
-    run = begin("democam.toml", {"plan": slow, "record": {"labels": True, "state": 1.0}})
+    patient = {"alive_timeout_s": 60.0}
+    run = begin("democam.toml", {"plan": slow, "limits": patient, "record": {"labels": True, "state": 1.0}})
     run.wait(lambda: run.decided() > 8)
     before, decided = run.pid("analyse"), run.decided()
     run.wait(lambda: run.decided() > decided)  # just now, so that its state is written and the next frame is not near
@@ -89,6 +91,10 @@ def test_a_killed_analysis_whose_state_was_kept_goes_on_with_its_tracks(begin: B
     assert run.report is not None
     assert run.report.restarts == {"analyse": 1}
     assert len(known & after) >= 0.8 * len(known) > 0
+    told = [json.loads(data) for (data,) in run.query("rig.sqlite", "SELECT data FROM notices ORDER BY id")]
+    assert [notice["reason"] for notice in told if "on" in notice] == [
+        "the analysis was started again: back to the base plan", "the analysis decides again",
+    ], "long before it counts as lost"  # fmt: skip
     assert result["lost"].keys() == {"undecided"}, "what was taken while nobody analysed"
     assert "restart" not in {said["reason"] for said in read_events(run.run_dir / "events.jsonl")}
     assert not list((run.run_dir / "state").iterdir())

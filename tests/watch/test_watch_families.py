@@ -10,7 +10,8 @@ import pytest
 
 from stream.ancestry import grow, told
 from stream.facts.lineage import read_history
-from stream.watch.families import FIELDS, Families
+from stream.watch import families as module
+from stream.watch.families import Families
 from stream.watch.server import Server
 from stream.watch.state import LiveState
 from stream.wire.messages import CellsOf, EventsOf, Fact, TracksOf
@@ -64,13 +65,26 @@ def test_cells_of_another_frame_are_not_taken_for_this_one() -> None:
     assert families.told(FIELD, 4)["lives"][0]["area_px"] is None
 
 
-def test_only_the_last_fields_are_kept() -> None:
-    families = Families()
+def see(families: Families, *positions: int) -> None:
     shown = next(family.movie())
-    for number in range(FIELDS + 3):
+    for number in positions:
         ref = type(shown.frame.ref)("run", "Camera", "s", 0, 0, f"Camera:p{number}", 10)
         families.take(TracksOf(ref, shown.tracks))
-    assert families.fields() == [f"Camera:p{number}" for number in range(3, FIELDS + 3)]
+
+
+def test_a_plan_of_many_tiles_keeps_all_of_them() -> None:
+    families = Families()
+    see(families, *range(100), *range(100))
+    assert families.fields() == [f"Camera:p{number}" for number in range(100)]
+
+
+def test_the_fields_that_were_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIELDS", 3)
+    families = Families()
+    see(families, 0, 1, 2, 0)
+    families.told("Camera:p1")
+    see(families, 3)
+    assert families.fields() == ["Camera:p0", "Camera:p1", "Camera:p3"]
 
 
 @pytest.fixture
@@ -89,6 +103,8 @@ ASKED = {
     "another field": ("?field=Camera:p7", 404),
     "another track": ("?track=4711", 404),
     "no number": ("?track=six", 400),
+    "a digit of another kind": ("?track=²", 400),
+    "more digits than a number has": (f"?track={'9' * 5000}", 400),
 }
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from stream.frame import Frame
 from stream.lineage import Tracks
+from stream.watch.fields import Shown
 from stream.watch.picture import MAX_SIDE_PX, PALETTE, Encoder, ToneMap, outline_png, stretch, strip_jpeg
-from stream.watch.state import Shown
 
 
 def shown(height: int, width: int, with_labels: bool = True) -> Shown:

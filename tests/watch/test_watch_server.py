@@ -64,6 +64,12 @@ def facts(link: ClientConnection) -> dict[str, Any]:
             return dict(json.loads(message))
 
 
+def decided(link: ClientConnection) -> dict[str, Any]:
+    while "decided" not in (said := facts(link)):
+        pass
+    return said
+
+
 def until_closed(link: ClientConnection) -> None:
     with suppress(ConnectionClosed):
         while True:
@@ -211,11 +217,14 @@ def test_facts_bring_only_changed_rows(port: int, live: LiveState) -> None:
         assert [row["command_id"] for row in rows] == ["b"]
 
 
-@pytest.mark.parametrize("nonsense", ["not json", "[1]", "x" * 5000])
-def test_nonsense_ends_that_viewer_only(port: int, live: LiveState, nonsense: str) -> None:
+@pytest.mark.parametrize("nonsense", ["not json", "[1]", "x" * 5000, "[" * 3000])
+def test_nonsense_ends_that_viewer_only(
+    port: int, live: LiveState, nonsense: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with viewer(port) as good, viewer(port) as bad:
         bad.send(nonsense)
         until_closed(bad)
+        assert not caplog.records, "it is no fault of ours"
         live.status({"rig": "paused"})
         while facts(good)["status"].get("rig") != "paused":
             pass
@@ -223,12 +232,20 @@ def test_nonsense_ends_that_viewer_only(port: int, live: LiveState, nonsense: st
 
 def test_a_word_on_a_command_reaches_the_rig(live: LiveState) -> None:
     heard: queue.Queue[tuple[str, bool]] = queue.Queue()
-    server = Server(live, port=0, decide=lambda command_id, approve: heard.put((command_id, approve)))
+
+    def decide(command_id: str, approve: bool) -> str:
+        heard.put((command_id, approve))
+        return "" if command_id == "c1" else "no answer"
+
+    server = Server(live, port=0, decide=decide)
     with viewer(server.start()) as link:
         for said in ({"decide": "c1"}, {"decide": 7, "approve": True}, {"decide": "c1", "approve": False}):
             link.send(json.dumps(said))
         assert heard.get(timeout=10) == ("c1", False), "only a whole word counts"
         assert heard.empty()
+        assert decided(link) == {"decided": "c1", "refused": ""}
+        link.send(json.dumps({"decide": "c2", "approve": True}))
+        assert decided(link) == {"decided": "c2", "refused": "no answer"}
     server.stop()
 
 

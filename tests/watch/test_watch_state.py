@@ -11,8 +11,8 @@ from stream.clock import FakeClock
 from stream.event import Event, Status, event_id
 from stream.frame import Frame
 from stream.lineage import Tracks
-from stream.watch import state as module
-from stream.watch.state import LiveState
+from stream.watch.fields import LAG_LIMIT_MS
+from stream.watch.state import CROP_PX, LiveState
 
 FIELD = "Camera:p0"
 
@@ -95,7 +95,7 @@ def test_hung_analysis_gives_the_raw_image_until_it_caught_up(live: LiveState, c
     live.frame(a_frame(1))
     live.labels(FIELD, 1, labels_of(a_frame(1)))
     live.frame(a_frame(2))
-    clock.advance_ms(module.LAG_LIMIT_MS + 1)
+    clock.advance_ms(LAG_LIMIT_MS + 1)
     live.frame(a_frame(3))
     shown = live.shown(FIELD)
     assert shown is not None
@@ -137,7 +137,7 @@ def test_denoised_pixels_are_shown_where_asked_with_the_outlines_of_their_frame(
 def test_denoised_pixels_that_come_no_more_give_way_to_raw_ones(live: LiveState, clock: FakeClock) -> None:
     smooth(live, a_frame(1), np.full((96, 96), 50, np.uint16))
     for number, denoised in ((2, True), (3, False)):
-        clock.advance_ms(module.LAG_LIMIT_MS - 100)
+        clock.advance_ms(LAG_LIMIT_MS - 100)
         smooth(live, a_frame(number))
         assert live.shown(FIELD, denoised=True).denoised is denoised  # type: ignore[union-attr]
     smooth(live, a_frame(4), np.full((96, 96), 50, np.uint16))
@@ -159,15 +159,6 @@ def test_one_channel_is_shown(channel: str, expected: int, clock: FakeClock) -> 
     assert live.shown(FIELD).frame.pixels[0, 0] == expected  # type: ignore[union-attr]
 
 
-def test_raw_frames_share_one_budget(live: LiveState, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = a_frame(0).pixels.nbytes
-    monkeypatch.setattr(module, "RAW_BYTES", 3 * size)
-    for number in range(20):
-        live.frame(a_frame(number, field=f"Camera:p{number % 4}"))
-    assert len(live._raw) == 3
-    assert live._raw_bytes == 3 * size
-
-
 def test_an_event_is_updated_in_place_and_counted_once(live: LiveState) -> None:
     live.events([division(0, "provisional")])
     before = live.facts()
@@ -183,6 +174,7 @@ def test_lists_forget_the_oldest(live: LiveState) -> None:
     live.events([division(0, "provisional", frame=n) for n in range(300)])
     for n in range(150):
         live.command(command(f"c{n}"))
+        live.ack({"command_id": f"c{n}", "state": "applied"})
     facts = live.facts()
     assert (len(facts["events"]), len(facts["commands"])) == (200, 100)
     assert facts["events"][0]["frame"] == 100
@@ -206,7 +198,7 @@ def test_an_event_keeps_pictures_of_before_and_after(live: LiveState) -> None:
     live.events([division(0, "provisional", frame=5)])
     before, after = live.crops(1)
     assert (before[0, 0], after[0, 0]) == (104, 105)
-    assert before.shape == (module.CROP_PX, module.CROP_PX)
+    assert before.shape == (CROP_PX, CROP_PX)
     assert live.crops(2) == ()
 
 

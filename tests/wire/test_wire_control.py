@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import zmq
@@ -129,6 +131,27 @@ def test_a_command_too_large_is_refused_where_it_is_made(client: ControlClient) 
     large = Command(command_id="big", action=Stimulate(mask_yx_px=mask, duration_ms=1), issued_wall_ns=1)
     with pytest.raises(WireError, match="command big takes"):
         client.submit(large)
+
+
+UNREADABLE = {
+    "a corner that is no number": {"grid_plan": {"vertices": [["nan", 0], [1, 0], [1, 1]], **{
+        f"fov_{side}": 1 for side in ("width", "height")}}},
+    "an interval of a trillion days": {"time_plan": {"interval": {"days": 10**12}, "loops": 2}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sequence", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_command_that_cannot_be_laid_out_is_answered(server: ControlServer, sequence: dict[str, Any]) -> None:
+    said = {"command_id": "x", "action": {"kind": "acquire", "sequence": sequence}, "issued_wall_ns": 1}
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    peer = context.socket(zmq.DEALER)
+    peer.connect(server.address)
+    peer.send_multipart(note("command", {"name": "cli", "id": "x", "command": json.dumps(said)}))
+    assert peer.poll(WAIT_S * 1000), "no answer"
+    answer = unpack(peer.recv_multipart()[1])
+    assert (answer["kind"], answer["id"]) == ("error", "x")
+    assert answer["reason"].startswith("not a command: ")
+    context.destroy(linger=0)
 
 
 def test_many_threads_submit_and_one_reads(server: ControlServer, client: ControlClient) -> None:

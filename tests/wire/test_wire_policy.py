@@ -38,7 +38,7 @@ def drain(outbox: Outbox, now_ms: float = 0) -> tuple[list[int], Counter[str]]:
 )
 def test_ten_frames_for_one_who_does_not_take(policy: Policy, kept: list[int], reason: str) -> None:
     outbox = Outbox(policy)
-    lost = [loss for n in range(10) for loss in outbox.offer(message(n))]
+    lost = [loss for n in range(10) for loss in outbox.offer(message(n), 0)]
     assert Counter(lost) == {("frame", "cam", reason): 10 - len(kept)}
     assert outbox.untold() == Counter(lost)
     assert not outbox.untold()
@@ -48,9 +48,9 @@ def test_ten_frames_for_one_who_does_not_take(policy: Policy, kept: list[int], r
 def test_a_deadline_drops_whole_old_frames_only() -> None:
     outbox = Outbox(deadline(50))
     for n, born_ms in enumerate([0, 10, 20, 100, 149, 150]):
-        outbox.offer(message(n, born_ms=born_ms))
-    outbox.offer(message(6, "gap", born_ms=0))
-    outbox.offer(message(7, "events", born_ms=0))
+        outbox.offer(message(n, born_ms=born_ms), 0)
+    outbox.offer(message(6, "gap", born_ms=0), 0)
+    outbox.offer(message(7, "events", born_ms=0), 0)
     assert drain(outbox, now_ms=150) == ([3, 4, 5, 6, 7], Counter(deadline=3))
     assert outbox.untold() == {("frame", "cam", "deadline"): 3}
 
@@ -58,12 +58,12 @@ def test_a_deadline_drops_whole_old_frames_only() -> None:
 def test_latest_keeps_each_camera_field_and_kind_and_every_event() -> None:
     outbox = Outbox(latest())
     for n in range(0, 30, 10):
-        outbox.offer(message(n, camera="a"))
-        outbox.offer(message(n + 1, camera="b"))
-        outbox.offer(message(n + 2, "labels", field="p0"))
-        outbox.offer(message(n + 3, "labels", field="p1"))
-        outbox.offer(message(n + 4, "events"))
-        outbox.offer(message(n + 5, "gap", camera="a"))
+        outbox.offer(message(n, camera="a"), 0)
+        outbox.offer(message(n + 1, camera="b"), 0)
+        outbox.offer(message(n + 2, "labels", field="p0"), 0)
+        outbox.offer(message(n + 3, "labels", field="p1"), 0)
+        outbox.offer(message(n + 4, "events"), 0)
+        outbox.offer(message(n + 5, "gap", camera="a"), 0)
     assert drain(outbox)[0] == [4, 5, 14, 15, 20, 21, 22, 23, 24, 25]
     assert outbox.untold() == {
         ("frame", "a", "superseded"): 2,
@@ -72,10 +72,51 @@ def test_latest_keeps_each_camera_field_and_kind_and_every_event() -> None:
     }
 
 
+def test_what_became_too_old_goes_when_the_next_comes() -> None:
+    """A consumer that takes nothing must not keep pixels alive that it will never be sent."""
+    outbox = Outbox(deadline(50, 512))
+    outbox.offer(message(0, "gap", born_ms=0), 0)
+    lost = [outbox.offer(message(n, born_ms=n * 10), round(n * 10e6)) for n in range(1, 20)]
+    assert [len(losses) for losses in lost] == [0] * 6 + [1] * 13
+    assert len(outbox) == 1 + 6
+    assert drain(outbox, now_ms=190) == ([0, *range(14, 20)], Counter())
+    assert outbox.untold() == {("frame", "cam", "deadline"): 13}
+
+
+def picture(n: int, channel: str = "", z: int = 0, bytes_: int = 0) -> Message:
+    return Message("frame/cam", str(n).encode(), bytes(bytes_), "frame", "cam", "p0", 0, channel, z)
+
+
+POLICIES = {"lossless": lossless(512), "deadline": deadline(50, 512), "latest": latest(512)}
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_what_waits_is_bounded_in_bytes(policy: Policy) -> None:
+    """Each frame is a plane of its own, so that none replaces another."""
+    outbox = Outbox(policy, max_bytes=1000)
+    lost = [loss for n in range(10) for loss in outbox.offer(picture(n, z=n, bytes_=300), 0)]
+    assert lost == [("frame", "cam", "overflow")] * 7
+    assert drain(outbox)[0] == [7, 8, 9]
+    assert outbox.offer(picture(10, bytes_=5000), 0) == [], "the newest always finds room"
+    assert drain(outbox)[0] == [10]
+    for n in range(3):
+        outbox.offer(picture(n, z=n, bytes_=300), 0)
+    outbox.abandon("gone")
+    assert [outbox.offer(picture(n, z=n, bytes_=300), 0) for n in range(3)] == [[]] * 3
+
+
+def test_latest_keeps_the_newest_of_each_channel_and_plane() -> None:
+    outbox = Outbox(latest())
+    for n, (channel, z) in enumerate([("DAPI", 0), ("GFP", 0), ("GFP", 1), ("GFP", 0)]):
+        lost = outbox.offer(picture(n, channel, z), 0)
+        assert lost == ([("frame", "cam", "superseded")] if n == 3 else [])
+    assert drain(outbox)[0] == [0, 2, 3]
+
+
 def test_a_consumer_that_is_gone_loses_what_waited() -> None:
     outbox = Outbox(lossless())
     for n in range(3):
-        outbox.offer(message(n))
+        outbox.offer(message(n), 0)
     assert outbox.abandon("gone") == [("frame", "cam", "gone")] * 3
     assert len(outbox) == 0
 

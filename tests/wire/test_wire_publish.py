@@ -15,7 +15,7 @@ from stream.clock import FakeClock
 from stream.errors import WireError
 from stream.frame import Frame, FrameRef, Gap, Stamps
 from stream.metrics import REGISTRY
-from stream.wire import codec
+from stream.wire import codec, subscribe
 from stream.wire.link import note
 from stream.wire.messages import EndOfStream, EventsOf, Fact, Item, Labels, Lost, Message
 from stream.wire.policy import Policy, deadline, latest, lossless
@@ -238,6 +238,88 @@ def test_one_too_slow_for_the_end_is_told_what_it_lost_and_that_it_is_over(publi
     assert losses(items) == {"end": 8}
     assert isinstance(items[-1], EndOfStream)
     assert lost_count("slow", "end") == 8
+
+
+def test_one_who_still_takes_what_waits_is_given_the_time(publisher: Publisher, join: Join) -> None:
+    """Each frame takes a small part of the time that one who takes nothing is given; all of them take twice as long."""
+    slow, frames = join("steady", credits=2), 15
+    for seq in range(frames):
+        publisher.send(codec.encode_frame(frame(seq)))
+    done: list[bool] = []
+    closer = threading.Thread(target=lambda: done.append(publisher.finish(1.0)))
+    closer.start()
+    items: list[Item | None] = []
+    while not items or not isinstance(items[-1], EndOfStream):
+        items.append(slow.next(WAIT_S))
+        assert items[-1] is not None
+        threading.Event().wait(0.15)  # the frame is worked on
+    closer.join(WAIT_S)
+    assert done == [True]
+    assert [item.seq for item in items if isinstance(item, Frame)] == list(range(frames))
+
+
+def test_one_who_takes_long_for_each_frame_shows_that_it_goes_on(
+    publisher: Publisher, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscribe, "_CREDIT_S", 0.01)
+    slow = join("thorough", credits=8)
+    for seq in range(20):
+        publisher.send(codec.encode_frame(frame(seq)))
+    for _ in range(3):
+        assert isinstance(slow.next(WAIT_S), Frame)
+        threading.Event().wait(0.02)  # the frame is worked on
+    end = threading.Event()
+    for _ in range(200):
+        if publisher.waiting("thorough") <= 20 - 8 - 2:
+            end.set()
+            break
+        end.wait(0.05)
+    assert end.is_set(), "credits come back one by one, not by four"
+
+
+def test_the_end_waits_no_longer_than_it_may_for_one_who_takes_its_time(publisher: Publisher, join: Join) -> None:
+    slow = join("endless", credits=1)
+    for seq in range(100):
+        publisher.send(codec.encode_frame(frame(seq)))
+    done: list[bool] = []
+    closer = threading.Thread(target=lambda: done.append(publisher.finish(WAIT_S, longest_s=0.5)))
+    closer.start()
+    while closer.is_alive():
+        slow.next(0.05)
+        closer.join(0.05)
+    assert done == [False]
+    assert lost_count("endless", "end") > 0
+
+
+def test_one_who_is_waited_for_has_taken_all(publisher: Publisher, join: Join) -> None:
+    subscriber = join("behind", credits=2)
+    for seq in range(3):
+        publisher.send(codec.encode_frame(frame(seq)))
+    assert not publisher.wait_taken("behind", 0.05)
+    assert publisher.wait_taken("nobody", 0.05)
+    waited: list[bool] = []
+    waiting = threading.Thread(target=lambda: waited.append(publisher.wait_taken("behind", WAIT_S)))
+    waiting.start()
+    for _ in range(2):
+        assert isinstance(subscriber.next(WAIT_S), Frame)
+    waiting.join(WAIT_S)
+    assert waited == [True]
+
+
+def test_frames_too_old_do_not_wait_for_a_consumer_that_takes_nothing() -> None:
+    clock = FakeClock(10**9)
+    with (
+        Publisher("tcp://127.0.0.1:0", run="r", session="s", node="n", clock=clock) as publisher,
+        Subscriber(publisher.address, ["frame"], name="hung", policy=deadline(50, 512), credits=1) as subscriber,
+    ):
+        while not subscriber.session:
+            subscriber.next(0.05)
+        for seq in range(100):
+            publisher.send(codec.encode_frame(frame(seq, t_pop_ns=clock())))
+            clock.advance_ms(10)
+        assert publisher.waiting("hung") <= 6
+        clock.advance_ms(1000)
+        assert publisher.wait_taken("hung", WAIT_S), "nothing follows, and yet they are let go"
 
 
 def test_closing_is_idempotent_and_needs_no_consumer() -> None:

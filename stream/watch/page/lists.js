@@ -28,12 +28,15 @@ class List {
       this.fill(entry.item, row);
       this.#age(entry, wallMs);
     }
-    while (this.rows.size > this.limit) {
-      const oldest = this.rows.keys().next().value;
-      this.rows.get(oldest).item.remove();
-      this.rows.delete(oldest);
+    for (const [n, { item, row }] of this.rows) {
+      if (this.rows.size <= this.limit) break;
+      if (this.stays(row)) continue;
+      item.remove();
+      this.rows.delete(n);
     }
   }
+
+  stays = () => false;
 
   clear() {
     this.rows.clear();
@@ -112,10 +115,12 @@ export class Events extends List {
   }
 }
 
+const PROGRESS = ["sent", "received", "accepted"];
 const waits = (row) => row.state === "accepted" && row.reason === "waits for approval";
 
 export class Commands extends List {
-  // decide(id, approve) gives the operator's word; mayDecide() says whether this page may.
+  // decide(id, approve) gives the operator's word, and is false where that cannot leave; mayDecide() says whether this
+  // page may.
   constructor(list, events, decide, mayDecide) {
     super(list, 100);
     this.events = events;
@@ -124,6 +129,7 @@ export class Commands extends List {
   }
 
   since = (row) => row.wall_ms;
+  stays = (row) => PROGRESS.includes(row.state);
 
   build() {
     const item = document.createElement("li");
@@ -153,13 +159,26 @@ export class Commands extends List {
       button.type = "button";
       button.addEventListener("click", () => {
         for (const one of buttons) one.disabled = true;
-        this.decide(item.dataset.id, approve);
+        ask.lastChild.textContent = "";
+        if (!this.decide(item.dataset.id, approve)) this.decided(item.dataset.id, "not connected to the watch node");
       });
       return button;
     });
-    ask.append(...buttons);
+    const refused = element("p", "detail");
+    refused.setAttribute("role", "status");
+    ask.append(...buttons, refused);
     ask.hidden = true;
     return ask;
+  }
+
+  // What came of an operator's word: where it did not count, say why and let them try again.
+  decided(id, refused) {
+    if (!refused) return;
+    for (const { item } of this.rows.values()) {
+      if (item.dataset.id !== id) continue;
+      for (const button of item.querySelectorAll(".ask button")) button.disabled = false;
+      put(item, ".ask p", `Not decided: ${refused}`);
+    }
   }
 
   // "because of division 51, frame 196 (divisions.toml)"; the event's part is a link to its row.

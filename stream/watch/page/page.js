@@ -44,9 +44,14 @@ function connect() {
   };
 }
 
-const say = (words) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(words));
+function say(words) {
+  const open = socket.readyState === WebSocket.OPEN;
+  if (open) socket.send(JSON.stringify(words));
+  return open;
+}
 
 function hear(news) {
+  if ("decided" in news) return commands.decided(news.decided, news.refused);
   facts = news;
   heardMs = performance.now();
   $("events").dataset.fields = news.fields.length;
@@ -78,6 +83,8 @@ function note(header) {
   const behind = `analysis ${header.behind} frame${header.behind === 1 ? "" : "s"} behind`;
   node.hidden = !raw && header.behind <= 3;
   if (!node.hidden) node.textContent = [...(raw ? ["raw image"] : []), ...(header.behind ? [behind] : [])].join("; ");
+  $("plane").hidden = !facts?.status.projection || !header.decided;
+  $("plane").textContent = `first plane; outlines of the ${facts?.status.projection} projection`;
 }
 
 // ---- fields, pixels and overlays
@@ -102,8 +109,11 @@ function choose(name) {
   if (name === field || !facts?.fields.includes(name)) return;
   field = name;
   picture.clear();
+  $("empty").textContent = "Waiting for a frame";
+  $("empty").hidden = false;
   say({ field });
   fields(facts);
+  $("fields").querySelector("[aria-pressed=true]").scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function toggle(layer) {

@@ -1,5 +1,5 @@
 // The numbers: rig, rates, latency, losses, counts.
-import { TONES, latency, ms, number, sentence } from "./words.js";
+import { TONES, latency, ms, number, rate, sentence } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -30,7 +30,9 @@ export function vitals(facts) {
   const field = facts.field;
   const counts = facts.counts;
   const lost = facts.losses.reduce((sum, [, , n]) => sum + n, 0);
-  put("v-fps", number(field?.fps, field && field.fps < 10 ? 1 : 0));
+  const [frames, per] = rate(field?.fps);
+  put("v-fps", frames);
+  put("v-per", per);
   put("v-behind", field ? (field.behind > 1 ? `${field.behind} frames behind` : "keeping up") : "", field?.behind > 8 ? "warn" : "");
   const slow = facts.latency_ms.p99 >= 1000;
   put("v-p50", latency(facts.latency_ms.p50, slow));
@@ -114,7 +116,8 @@ export function trouble(facts, quietMs) {
   if (status.rig === "paused") return ["warn", "Paused.", why, false];
   const waiting = status.approvals?.length ?? 0;
   if (waiting) return ["warn", waiting === 1 ? "A command waits for approval." : `${waiting} commands wait for approval.`, "", false];
-  const limit = Math.max(2000, 3 * (status.interval_ms ?? 0), 3 * (status.exposure_ms ?? 0));
+  const slowest = Math.max(status.interval_ms ?? 0, status.longest_interval_ms ?? 0, status.exposure_ms ?? 0);
+  const limit = Math.max(2000, 3 * slowest);
   const frameAge = facts.frame_age_ms === null ? 0 : facts.frame_age_ms + quietMs;
   return frameAge > limit ? ["warn", `No new frame for ${ms(frameAge)}.`, "", true] : null;
 }

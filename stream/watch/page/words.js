@@ -11,6 +11,13 @@ export function ms(value) {
   return `${number(value, value < 10 && value % 1 ? 1 : 0)} ms`;
 }
 
+// Frames as a number and the unit of time: what is rarer than one a second counts by the minute.
+export function rate(perSecond) {
+  if (!perSecond || perSecond >= 0.95) return [number(perSecond, perSecond < 10 ? 1 : 0), "s"];
+  const perMinute = 60 * perSecond;
+  return [number(perMinute, perMinute < 1 ? 2 : perMinute < 10 ? 1 : 0), "min"];
+}
+
 // Latency as a bare number, in ms or (where `seconds`) in s.
 export function latency(value, seconds = false) {
   if (value === null || value === undefined) return "–";

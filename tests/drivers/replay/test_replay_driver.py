@@ -115,6 +115,7 @@ def test_misuse_and_bad_options(movie: Path) -> None:
         ({"source": str(movie), "sped": 1}, ConfigError, "did you mean 'speed'"),
         ({}, ConfigError, "'source'"),
         ({"source": str(movie), "speed": -1}, SourceError, "above 0"),
+        ({"source": str(movie), "speed": float("nan")}, ConfigError, "finite"),
         ({"source": str(movie), "speed": "fast"}, ConfigError, "speed"),
     ):
         with pytest.raises(error, match=message):

@@ -154,6 +154,28 @@ def test_imagej_hyperstack(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("times", [(), (5,)], ids=["one image", "a time lapse"])
+def test_planes_of_colours_are_no_time_points(tmp_path: Path, times: tuple[int, ...]) -> None:
+    pixels = np.zeros((*times, 3, 6, 8), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, planarconfig="separate", photometric="rgb")
+    with pytest.raises(SourceError, match="colour image; save one channel"):
+        play(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("stated_s", "interval_ms"),
+    [([0, 10, 20, 30], 10_000.0), ([0, 0, 0, 0], None), ([30, 20, 10, 0], None)],
+    ids=["ascending", "all zero", "descending"],
+)
+def test_times_of_planes_that_cannot_be_are_not_believed(
+    tmp_path: Path, stated_s: list[float], interval_ms: float | None
+) -> None:
+    metadata = {"axes": "TYX", "Plane": {"DeltaT": stated_s}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((4, 6, 8), np.uint16), metadata=metadata)
+    with playing(tmp_path / "a.ome.tif") as driver:
+        assert driver.describe()["interval_ms"] == interval_ms
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"compression": "zlib"}, {"metadata": None}, {"imagej": True, "metadata": {"axes": "ZYX"}}],
@@ -216,6 +238,37 @@ def test_a_torn_chunk_is_a_gap(tmp_path: Path) -> None:
     group.attrs.update({"ome": {"multiscales": [image_metadata], "version": "0.5"}})
     (path / "0" / "c" / "1" / "0" / "0").write_bytes(b"torn")
     assert short(play(path)) == [(0, 0), ("corrupt", 1), (2, 4)]
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("chunks", [(1, 6, 8), (1, 3, 4)], ids=["a chunk a plane", "four chunks a plane"])
+def test_what_an_interrupted_run_never_wrote_is_a_gap(tmp_path: Path, form: Any, chunks: tuple[int, ...]) -> None:
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=form)
+    array = group.create_array("0", shape=(4, 6, 8), chunks=chunks, dtype="u2")
+    array[0] = 7
+    array[2, 3:] = 7  # a black image before it, and half of it black: that is no loss
+    stated = {"multiscales": [{"axes": [{"name": a} for a in "tyx"], "datasets": [{"path": "0"}]}]}
+    group.attrs.update(stated if form == 2 else {"ome": {**stated, "version": "0.5"}})
+    assert short(play(path)) == [(0, 7), (1, 0), (2, 0), ("corrupt", 1)]
+
+
+def test_sharded_chunks_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    array = group.create_array("0", shape=(4, 6, 8), chunks=(1, 6, 8), shards=(2, 6, 8), dtype="u2")
+    array[:2] = 7
+    stated = {"multiscales": [{"axes": [{"name": a} for a in "tyx"], "datasets": [{"path": "0"}]}], "version": "0.5"}
+    group.attrs.update({"ome": stated})
+    assert short(play(path)) == [(0, 7), (1, 7), ("corrupt", 1), ("corrupt", 1)]
+
+
+def test_a_zarr_of_nothing_but_black_plays(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", shape=(2, 6, 8), chunks=(1, 6, 8), dtype="u2")
+    group.attrs.update({"ome": {"multiscales": [{"axes": [{"name": a} for a in "tyx"], "datasets": [{"path": "0"}]}]}})
+    assert short(play(path)) == [(0, 0), (1, 0)]
 
 
 def test_a_zarr_that_is_no_image(tmp_path: Path) -> None:
