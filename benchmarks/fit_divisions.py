@@ -43,7 +43,7 @@ from stream.stages import Segmented
 
 Floats = NDArray[np.float64]
 TOLERANCE_FRAMES = 1
-PLAIN, WITH_VOTES = np.array([BIAS, *WEIGHTS]), np.array([VOTED_BIAS["nuclei"], *VOTED_WEIGHTS])
+PLAIN, WITH_VOTES = np.array([BIAS, *WEIGHTS]), np.array([VOTED_BIAS, *VOTED_WEIGHTS])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,8 @@ import platform
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 
+from stream.errors import ConfigError
+
 REGISTRY = CollectorRegistry()
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -73,9 +75,13 @@ BUILD = Info("cytoloop_build", "Versions", registry=REGISTRY)
 
 
 def serve(node: str, host: str, port: int) -> int:
-    """Serve ``/metrics`` of this process and return the port (``port`` 0 picks a free one)."""
+    """Serve ``/metrics`` of this process and return the port (``port`` 0 picks a free one). Raises ConfigError."""
     from importlib.metadata import version
 
     BUILD.info({"version": version("cytoloop"), "python": platform.python_version(), "node": node})
-    server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    try:
+        server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    except OSError as error:
+        where = f"[watch] host = '{host}', {node}_port = {port}"
+        raise ConfigError(f"{where}: metrics cannot be served there ({error}); port 0 is any free one") from error
     return int(server.server_port)

@@ -14,8 +14,8 @@ from typing import Any
 class Surroundings:
     """Where a node writes, whom it tells, and when it should end.
 
-    ``report(word, detail)`` tells the supervisor (``ready``, ``started``, ``over``, ``page``, ``error``); ``stop`` is set when
-    the node should end by itself; ``base`` is the folder that relative paths of the configuration start from.
+    ``report(word, detail)`` tells the supervisor (``ready``, ``started``, ``over``, ``page``, ``error``); ``stop`` is
+    set when the node should end by itself; ``base`` is the folder that relative paths of the configuration start from.
     """
 
     run_dir: Path

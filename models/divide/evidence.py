@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-
-from stream.cells import Kind
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +38,7 @@ newest    the smaller of the two logits
 dividing  how much the mother looked like dividing: the largest logit of her last two frames, likewise
 """
 VOTED_WEIGHTS = (-4.5, 0.6, -2.4, -0.9, 0.3, -0.1, -1.1, 1.5, -0.1, -1.4, -4.5, -2.0, 0.4, 0.4, 0.3)
-VOTED_BIAS: Mapping[Kind, float] = {"nuclei": 1.0, "phase": 1.2}
+VOTED_BIAS = 1.0
 """Logistic regression, rounded, by ``benchmarks/fit_divisions.py`` with stiffness 5 on what the networks said of nuclei
 and of cells in phase contrast, recorded and virtual; every set weighs the same. The networks had learned from four
 fifths of the recorded fields, so their word counts a little too much here. The bias is .3 above the fit's: a proposal
@@ -92,13 +89,13 @@ class Daughters:
         return Daughters(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
-def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float, kind: Kind | None = None) -> Floats:
+def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floats:
     """Return how probable it is that each mother became her two daughters, 0 to 1.
 
     Where a network's word on votes, daughters and mother is there, it counts. Where a mother has shrunk lately, the
-    split may have been noticed late: then her past is tried too. Pictures of unknown kind count as nuclei.
+    split may have been noticed late: then her past is tried too.
     """
-    return stated(described(mothers, daughters, typical_px), kind)
+    return stated(described(mothers, daughters, typical_px))
 
 
 def described(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floats:
@@ -116,11 +113,11 @@ def described(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floa
     return told
 
 
-def stated(described: Floats, kind: Kind | None = None) -> Floats:
+def stated(described: Floats) -> Floats:
     """Return the probability of the likeliest lag for each row of :func:`described`."""
     by_lag = np.where(
         np.isfinite(described).all(axis=-1),
-        _logistic(described, VOTED_WEIGHTS, VOTED_BIAS[kind or "nuclei"]),
+        _logistic(described, VOTED_WEIGHTS, VOTED_BIAS),
         _logistic(described[..., : len(FEATURES)], WEIGHTS, BIAS),
     )
     p: Floats = np.nan_to_num(by_lag * LATE ** np.arange(DEPTH)).max(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import msgpack
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from models.divide.after import After, apart_of, relative_area
 from models.divide.evidence import Mothers, likelihood
 from models.divide.past import PAST, Past, as_mothers, remember
 from models.track.measure import Bodies, bodies, daughters
@@ -21,17 +22,12 @@ from stream.frame import FrameRef
 from stream.lineage import Tracks, TrackState
 from stream.stages import Tracked
 
-SCHEMA = 2
-STAYED = 0.1
-"""Logit that a proposal gains for each frame in which two daughters are seen. That is little: most wrong ones stay
-apart as well, and a confirmed division should come true as often as it says."""
-FUSED = 1.5
-"""Logit that it loses for each frame in which one cell covers both: one cell fell apart for a moment."""
-UNSEEN = 0.1
-"""Logit that it loses for each frame in which a daughter is out of sight and her sister does not cover her: dim young
-cells flicker, and that they were seen to part stays true."""
+SCHEMA = 3
 SUREST = 0.97
-"""No proposal starts surer than this, so that three frames in which one cell covers both daughters take any back."""
+"""No proposal starts surer than this, so that three frames in which one cell covers both daughters take nuclei back."""
+LEAST = 0.33
+"""Probability from which a division is confirmed in the end, with that as its confidence: of those below, two in three
+would be false."""
 
 
 class DivideOptions(Settings):
@@ -47,20 +43,18 @@ class DivideOptions(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A provisional division: its last revision, and how probable it is by now (as a logit)."""
+    """A provisional division: its first word, what was seen since, and how probable it is by now (as a logit)."""
 
     event: Event
+    after: After
     logit: float
-    together: bool = True
-    """Whether two daughters were seen in the newest frame."""
 
 
 class RuleDivider:
     """Emits, confirms and retracts the divisions of one field; a :class:`stream.stages.Divider`.
 
     The first confidence is the tracker's own, else :func:`models.divide.evidence.likelihood` of the mother's past and
-    the daughters. Every frame in which two daughters are seen raises it, every frame in which they are not lowers it:
-    much where one cell covers both, little where a daughter is only out of sight.
+    the daughters. What the frames after it show of the daughters makes it more or less probable: :class:`After`.
 
     Parameters
     ----------
@@ -87,7 +81,7 @@ class RuleDivider:
         self._last = (frame.frame, frame.ref, tracked.moment.elapsed_s, count)
         events, pending = [], []
         for one in self._pending:
-            now = self._weigh(one, tracked)
+            now = self._weigh(one, tracked, found)
             status = self._verdict(now, frame.frame)
             if status is None:
                 pending.append(now)
@@ -95,7 +89,7 @@ class RuleDivider:
                 events.append(self._revise(now, *status, frame.frame))
         for event in self._new(tracked, found):
             events.append(event)
-            pending.append(Pending(event, _logit(event.confidence)))
+            pending.append(_begun(event, tracked, found))
         self._pending = pending
         self._past = remember(self._past, tracks, tracked.segmentation.cells.label, found, frame)
         return events
@@ -106,7 +100,7 @@ class RuleDivider:
             return []
         after = self._last[0] + 1
         closed = [
-            self._revise(one, "confirmed" if one.logit >= 0 else "retracted", "end_of_stream", after)
+            self._revise(one, "confirmed" if _probability(one.logit) >= LEAST else "retracted", "end_of_stream", after)
             for one in self._pending
         ]
         self._pending = []
@@ -115,7 +109,7 @@ class RuleDivider:
     def save(self) -> bytes:
         """Return the state as bytes."""
         last = None if self._last is None else [self._last[0], asdict(self._last[1]), *self._last[2:]]
-        pending = [[asdict(one.event), one.logit, one.together] for one in self._pending]
+        pending = [[asdict(one.event), astuple(one.after), one.logit] for one in self._pending]
         packed: bytes = msgpack.packb(
             {"schema": SCHEMA, "past": self._past.tobytes(), "pending": pending, "last": last}
         )
@@ -128,7 +122,7 @@ class RuleDivider:
             if said["schema"] != SCHEMA:
                 raise StageError(f"divider state has schema {said['schema']}, this program reads {SCHEMA}")
             past = np.frombuffer(said["past"], PAST).copy()
-            pending = [Pending(as_event(event), *rest) for event, *rest in said["pending"]]
+            pending = [Pending(as_event(event), After(*after), logit) for event, after, logit in said["pending"]]
             last = said["last"]
             self._last = None if last is None else (last[0], FrameRef(**last[1]), last[2], last[3])
         except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
@@ -172,28 +166,28 @@ class RuleDivider:
             events.append(event)
         return events
 
-    def _weigh(self, one: Pending, tracked: Tracked) -> Pending:
-        tracks = tracked.tracks
-        rows = np.array(_rows_of(tracks, one.event.daughter_ids), np.int64)
-        unseen = rows[tracks.label[rows] == 0]
-        together = len(rows) - len(unseen) >= 2
-        if together:
-            change = STAYED
+    def _weigh(self, one: Pending, tracked: Tracked, found: Bodies) -> Pending:
+        """Look at the daughters in this frame."""
+        ids, labels = np.array(one.event.daughter_ids), tracked.segmentation.cells.label
+        _, place, cell = np.intersect1d(ids, labels, assume_unique=True, return_indices=True)
+        if len(cell) >= 2:
+            areas = relative_area(found.area_px[cell], found.typical_px)
+            apart = apart_of(found.centre_px[cell], found.typical_px)
+            after = one.after.seen(dict(zip(place.tolist(), areas.tolist(), strict=True)), apart)
         else:
-            fused = bool(np.isin(_labels_at(tracked, tracks.position_um[unseen]), one.event.daughter_ids).any())
-            change = -FUSED if fused else -UNSEEN
-        return replace(one, logit=one.logit + change, together=together)
+            after = one.after.unseen(fused=_are_fused(tracked, one.event.daughter_ids))
+        return Pending(one.event, after, after.logit(found.kind))
 
     def _verdict(self, one: Pending, number: int) -> tuple[Status, str] | None:
         p = _probability(one.logit)
         if p <= self._options.retract_at:
             return "retracted", "daughters_gone"
-        if p >= self._options.confirm_at and one.together:
+        if p >= self._options.confirm_at and one.after.together:
             return "confirmed", "persisted"
         if number - one.event.frame >= self._options.k:
-            if one.logit < 0:
+            if p < LEAST:
                 return "retracted", "improbable"
-            return "confirmed", "persisted" if one.together else "out_of_sight"
+            return "confirmed", "persisted" if one.after.together else "out_of_sight"
         return None
 
     def _revise(self, one: Pending, status: Status, reason: str, number: int) -> Event:
@@ -212,11 +206,26 @@ class RuleDivider:
         )
 
 
+def _begun(event: Event, tracked: Tracked, found: Bodies) -> Pending:
+    cells = np.searchsorted(tracked.segmentation.cells.label, event.daughter_ids)
+    areas = relative_area(found.area_px[cells], found.typical_px)
+    logit = _logit(event.confidence)
+    after = After(logit, tuple(areas.tolist()), apart_of(found.centre_px[cells], found.typical_px))
+    return Pending(event, after, logit)
+
+
 def _best_pair(mother: Mothers, found: Bodies, cells: NDArray[np.int64]) -> float:
     one, two = np.triu_indices(len(cells), 1)
     mothers = mother.take(np.zeros(len(one), np.int64))
-    pairs = daughters(found, cells[one], cells[two])
-    return float(likelihood(mothers, pairs, found.typical_px, found.kind).max())
+    return float(likelihood(mothers, daughters(found, cells[one], cells[two]), found.typical_px).max())
+
+
+def _are_fused(tracked: Tracked, ids: tuple[int, ...]) -> bool:
+    """Say whether a daughter's cell covers the place where another one, who is not seen, should be."""
+    tracks = tracked.tracks
+    rows = np.array(_rows_of(tracks, ids), np.int64)
+    unseen = rows[tracks.label[rows] == 0]
+    return bool(np.isin(_labels_at(tracked, tracks.position_um[unseen]), ids).any())
 
 
 def _rows_of(tracks: Tracks, ids: tuple[int, ...]) -> list[int]:

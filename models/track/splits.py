@@ -81,7 +81,7 @@ def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, stray: B
     if len(row) == 0:
         return Weighed(row, one, two, np.zeros(0), np.zeros(0))
     pairs = daughters(found, one, two)
-    p = likelihood(mothers.take(row), pairs, found.typical_px, found.kind)
+    p = likelihood(mothers.take(row), pairs, found.typical_px)
     owner = np.full(len(found), -1, np.int64)
     seen = np.nonzero(cell_of >= 0)[0]
     owner[cell_of[seen]] = seen
@@ -93,7 +93,7 @@ def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, stray: B
         its = np.nonzero(doubted[:, side] & ~takes)[0]
         if len(its):
             sums = joined(mothers.take(row[its]), mothers.take(by[its, side]))
-            p[its] = np.maximum(p[its], likelihood(sums, pairs.take(its), found.typical_px, found.kind))
+            p[its] = np.maximum(p[its], likelihood(sums, pairs.take(its), found.typical_px))
     return Weighed(row, one, two, p, enough)
 
 

@@ -48,7 +48,7 @@ def run(config: Configuration, around: Surroundings) -> None:
     """
     wire, watch = config.wire, config.watch
     if watch.metrics:
-        around.report("metrics", _serve_metrics(watch))
+        around.report("metrics", metrics.serve("watch", watch.host, watch.watch_port))
     state, families = _state(config), Families(around.run_dir)
     with ExitStack() as stack:
         control = stack.enter_context(ControlClient(wire.control, name="watch"))
@@ -93,14 +93,6 @@ def _state(config: Configuration) -> LiveState:
 def _longest_interval_ms(plan: PlanSettings) -> float:
     times = times_ms(plan.protocol) if plan.protocol is not None else ()
     return max((later - earlier for earlier, later in pairwise(times)), default=plan.interval_ms)
-
-
-def _serve_metrics(watch: WatchSettings) -> int:
-    try:
-        return metrics.serve("watch", watch.host, watch.watch_port)
-    except OSError as error:
-        where = f"[watch] host = '{watch.host}', watch_port = {watch.watch_port}"
-        raise ConfigError(f"{where}: metrics cannot be served there ({error}); port 0 is any free one") from error
 
 
 def _serve(

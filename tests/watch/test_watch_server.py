@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import struct
 from collections.abc import Iterator
@@ -224,7 +225,8 @@ def test_nonsense_ends_that_viewer_only(
     with viewer(port) as good, viewer(port) as bad:
         bad.send(nonsense)
         until_closed(bad)
-        assert not caplog.records, "it is no fault of ours"
+        loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert not loud, "it is no fault of ours"
         live.status({"rig": "paused"})
         while facts(good)["status"].get("rig") != "paused":
             pass
