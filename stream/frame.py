@@ -18,6 +18,8 @@ CameraSource = Literal["camera", "core", "none"]
 Affine = tuple[tuple[float, float], tuple[float, float]]
 T_RECORDED_MS = "t_recorded_ms"
 """Where a frame's metadata say when its recording took it."""
+STAGE_MOVING = "stage_moving"
+"""True in a frame's metadata where the stage moved under its exposure: it shows no place that is known."""
 IDENTITY_UM: Affine = ((1.0, 0.0), (0.0, 1.0))
 
 

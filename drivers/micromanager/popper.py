@@ -18,7 +18,7 @@ from drivers.micromanager.producer import Producer, stamps
 from drivers.micromanager.timeline import Timeline
 from stream.clock import now_ns
 from stream.errors import DriverError
-from stream.frame import Index
+from stream.frame import STAGE_MOVING, Index
 
 _POLL_S = 0.001
 _POP_ERRORS = 200
@@ -192,7 +192,7 @@ class Popper(threading.Thread):
             self._producer.gap(0, 1, "queue", "frames waited for a consumer that did not take them")
             return
         seen = self._timeline.exposed(begin_ns, camera_ns or popped_ns)
-        marks = {"stage_moving": True} if seen.moving else {}
+        marks = {STAGE_MOVING: True} if seen.moving else {}
         if seen.mixed:
             marks["changed_during_exposure"] = True
         self._producer.deliver(

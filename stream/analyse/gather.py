@@ -13,7 +13,7 @@ from stream.analyse.elapsed import Elapsed
 from stream.analyse.kept import Kept
 from stream.analyse.schedule import UNKNOWN, Schedule
 from stream.config import ChainSettings
-from stream.frame import Frame, FrameRef, Stride
+from stream.frame import STAGE_MOVING, Frame, FrameRef, Stride
 from stream.metrics import FRAMES_LOST
 from stream.stages import Moment
 
@@ -33,8 +33,9 @@ class Gather:
     """Collects frames per field until a moment is whole.
 
     A time point that is still incomplete when the next one of its field begins is handed on with the channels it has.
-    It is counted as lost, and told to ``on_lost``, where the segmented channel is missing, or where its planes cannot
-    be projected because the ROI changed between them. A measured channel of another shape counts as missing. Channels
+    It is counted as lost, and told to ``on_lost``, where the segmented channel is missing, where its planes cannot be
+    projected because the ROI changed between them, or where the stage moved under one: cells of no known place would
+    seem to have jumped, divided or died. A measured channel of another shape counts as missing. Channels
     that the plan leaves out at a time point are not waited for; where that is the segmented one, there is no moment and
     nothing is lost.
 
@@ -112,6 +113,9 @@ class Gather:
         planes = self._taken(part, self.segment_channel or "")
         if len(_shapes(planes)) != 1:
             self._lose(name, part, "planes_differ" if planes else "no_segment_channel")
+            return []
+        if any(plane.metadata.get(STAGE_MOVING) for plane in planes):
+            self._lose(name, part, "stage_moving")
             return []
         frame = self._project(planes)
         missed = self._missed(frame)

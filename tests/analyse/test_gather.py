@@ -11,7 +11,7 @@ from stream.analyse.gather import Gather
 from stream.analyse.kept import Kept
 from stream.analyse.schedule import Schedule
 from stream.config import ChainSettings
-from stream.frame import Frame, FrameRef, Index, Stamps
+from stream.frame import STAGE_MOVING, Frame, FrameRef, Index, Stamps
 from stream.metrics import FRAMES_LOST
 
 
@@ -33,6 +33,15 @@ def test_one_channel_is_a_moment_at_once() -> None:
     assert [moment.frame.frame for moment in moments] == [0, 1, 2]
     assert [moment.elapsed_s for moment in moments] == pytest.approx([0, 0.1, 0.2])
     assert [moment.missed for moment in moments] == [0, 0, 0]
+
+
+def test_a_picture_under_which_the_stage_moved_is_no_moment() -> None:
+    told: list[tuple[str, int]] = []
+    gather = Gather(ChainSettings(), lambda why, ref: told.append((why, ref.frame)))
+    frames = [frame(0), replace(frame(1), metadata={STAGE_MOVING: True}), frame(2)]
+    moments = [moment for one in frames for moment in gather.add(one)]
+    assert [(moment.frame.frame, moment.missed) for moment in moments] == [(0, 0), (2, 1)]
+    assert told == [("stage_moving", 1)]
 
 
 GAPS: dict[str, tuple[int, list[int], list[int]]] = {

@@ -491,6 +491,8 @@ WHOLE_RUNS = (
 IN_THE_ANALYSIS = (
     ("the ROI is changed between the planes of a time point", "goes on with the next time point",
      "that time point (`planes_differ`)"),
+    ("the stage moves under an exposure", "goes on with the next frame: cells of no known place would be divisions",
+     "of a decision, that time point (`stage_moving`); its picture is kept and shown"),
     ("a channel that the plan takes at this time point does not come",
      "decides without it when the next time point begins; where it is the segmented one, goes on with the next",
      "of the segmented channel, that time point (`no_segment_channel`)"),
