@@ -154,9 +154,9 @@ class Database:
         """Commit what is queued and close the file. Idempotent."""
         if self._closed:
             return
-        self._closed = True
         with self._reading:
             self._reader.close()  # first, so that the writer is the last one out and folds the WAL into the file
+        self._closed = True
         with suppress(queue.Full):  # a disk that hangs; the thread also sees that nothing more will come
             self._queue.put(None, timeout=COMMIT_TIMEOUT_S)
             self._thread.join(COMMIT_TIMEOUT_S)

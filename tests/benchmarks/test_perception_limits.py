@@ -15,7 +15,7 @@ NUCLEI = Case("nuclei", HELA)
 GOOD = {**NUCLEI.floors, **NUCLEI.ceilings}
 MISSED: dict[str, tuple[dict[str, float | None], list[str]]] = {
     "all as asked": ({}, []),
-    "a floor": ({"division_f1": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: division_f1 0.500 is below 0.92"]),
+    "a floor": ({"division_f1": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: division_f1 0.500 is below 0.915"]),
     "a ceiling": ({"retract_rate": 0.5}, ["nuclei on Fluo-N2DL-HeLa/02: retract_rate 0.500 is above 0.03"]),
     "better than asked": ({"CT": 1.0, "ece": 0.0}, []),
     "not measured": ({"ece": None}, ["nuclei on Fluo-N2DL-HeLa/02: ece none is above 0.08"]),

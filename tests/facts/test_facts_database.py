@@ -268,3 +268,20 @@ def test_closing_does_not_wait_for_ever_for_a_disk_that_hangs(
     alive.set()
     database._thread.join(10)
     assert not database._thread.is_alive()
+
+
+def test_the_writer_is_the_last_one_out_even_where_it_looks_up_at_the_close(tmp_path: Path) -> None:
+    database = make(tmp_path)
+    database.commit((INSERT, (1,)))
+    reader, waited = database._reader, threading.Event()
+
+    class Slow:
+        """A reader that takes longer to close than the writer waits for something to write."""
+
+        def close(self) -> None:
+            waited.wait(0.7)
+            reader.close()
+
+    database._reader = Slow()  # type: ignore[assignment]
+    database.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["t.sqlite"]
