@@ -234,8 +234,8 @@ class AssignmentTracker:
         options = self._options
         least = Least(options.split_threshold, options.take_threshold, options.stray_threshold)
         weighed = weigh(mothers, linked.found, linked.links, linked.cell_of, stray, least)
-        newborn = (rows["parent"] != 0) & (rows["seen"] < MATURE)
-        return weighed.take(within[weighed.one] & within[weighed.two] & ~newborn[weighed.row])
+        unripe = strays(rows) | (rows["parent"] != 0) & (rows["seen"] < MATURE)
+        return weighed.take(within[weighed.one] & within[weighed.two] & ~unripe[weighed.row])
 
     def _next(self, expected: Expected, step: Step, passed: int, settled: Rows, runs: Runs, elapsed_s: float) -> Memory:
         memory, size = self._memory, step.found.typical_px

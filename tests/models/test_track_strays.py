@@ -70,3 +70,22 @@ def test_joined_is_the_cell_as_if_it_had_not_fallen_apart():
     assert one.places_px[0].tolist() == [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
     assert one.area_px[0].tolist() == [40.0, 30.0, 30.0]
     assert one.dividing[0].tolist() == [0.8, 0.5, 0.5]
+
+
+def test_what_lay_between_the_daughters_for_a_frame_is_not_their_mother():
+    middle, pair = [Disc(90, 79, 7), Disc(90, 101, 7), Disc(90, 90, 3.5)], [Disc(90, 82, 8), Disc(90, 98, 8)]
+    movie = [([Disc(90, 90, 10)], False)] * 4 + [(middle, True), (pair, True)] + [(pair, False)] * 2
+    steps = follow([_voting(t, *told) for t, told in enumerate(movie)])
+    divided = [one.tracks.track_id[one.tracks.state == TrackState.DIVIDED].tolist() for one in steps]
+    assert [len(one) for one in divided] == [0, 0, 0, 0, 1, 0, 0, 0]
+    (mother,) = divided[4]
+    first, last = (one.tracks.track_id[one.tracks.parent_id == mother].tolist() for one in (steps[4], steps[-1]))
+    assert len(first) == 2 and first == last
+
+
+def _voting(number, cells, new):
+    """A frame whose cells say where they were; ``new`` ones that they were the cell in the middle."""
+    votes = [(one.y, one.x) for one in OTHERS] + [(90, 90) if new else (one.y, one.x) for one in cells]
+    state = [(0.9, 0.1, 0.0, np.nan)] * len(OTHERS) + [(0.1, 0.1, 0.8 if new else 0.0, np.nan)] * len(cells)
+    known = {"prev_centre_px": np.array(votes, np.float32), "state_prob": np.array(state, np.float32)}
+    return shot(number, [*OTHERS, *cells], **known)
