@@ -80,7 +80,8 @@ def test_what_lay_between_the_daughters_for_a_frame_is_not_their_mother():
     assert [len(one) for one in divided] == [0, 0, 0, 0, 1, 0, 0, 0]
     (mother,) = divided[4]
     first, last = (one.tracks.track_id[one.tracks.parent_id == mother].tolist() for one in (steps[4], steps[-1]))
-    assert len(first) == 2 and first == last
+    assert len(first) == 2
+    assert first == last
 
 
 def _voting(number, cells, new):
