@@ -19,30 +19,27 @@ class DeadMan:
         self._recent = recent
         self._lock = threading.Lock()
         self._last_alive_ns: int | None = None
-        self._decides = False
+        self._instance: str | None = None
         self._fault_ns: int | None = None
         self._said = ""
 
-    def ready(self, now_ns: int) -> None:
-        """An analysis has started, or started again; it does not answer for frames taken before."""
-        with self._lock:
-            self._last_alive_ns = now_ns
-        self._recent.forgive()
+    def ready(self, instance: str, now_ns: int) -> bool:
+        """An analysis, or its link, is there or there again; return whether it is another analysis than before.
 
-    def alive(self, last_decided: FrameRef | None, now_ns: int) -> bool:
-        """The deciding thread said which frame it decided last; return whether it is another analysis than before.
-
-        An analysis that has decided something never says again that it has not: this one has only begun. That it
-        reports ready proves nothing, for it does so whenever its link comes back.
+        It does not answer for frames taken before.
         """
-        decides = last_decided is not None
         with self._lock:
             self._last_alive_ns = now_ns
-            another = self._decides and not decides
-            self._decides = decides
+            before, self._instance = self._instance, instance
+        self._recent.forgive()
+        return before is not None and before != instance
+
+    def alive(self, last_decided: FrameRef | None, now_ns: int) -> None:
+        """The deciding thread said which frame it decided last."""
+        with self._lock:
+            self._last_alive_ns = now_ns
         if last_decided is not None:
             self._recent.decided(last_decided)
-        return another
 
     def fault(self, now_ns: int) -> str | None:
         """Return what is wrong with the analysis; None while it lives, or was never there.

@@ -234,13 +234,12 @@ class Rig:
                 self._control.reply(request, {"decided": self._decide(decision, request.name)})
             case Ready() as ready:
                 self._ready.add(ready.node)
-                if ready.node == _ANALYSIS:
-                    self._dead.ready(now_ns())
+                if ready.node == _ANALYSIS and self._dead.ready(ready.instance, now_ns()):
+                    self._lost.restarted()
                 self._all_ready.set() if set(self._config.run.wait_for) <= self._ready else None
                 self._publisher.send(encode_fact({"fact": "ready", "node": ready.node}))
             case Alive() as alive:
-                if self._dead.alive(alive.last_decided, now_ns()):
-                    self._lost.restarted()
+                self._dead.alive(alive.last_decided, now_ns())
             case Query(kind="status"):
                 self._control.reply(request, self._status_now())
             case Query() as query:

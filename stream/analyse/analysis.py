@@ -90,7 +90,6 @@ class Analysis:
         events and kept states stay for the analysis that is started next.
         """
         self._stop = stop
-        self._say_alive()  # of no frame yet: so the rig knows that another analysis has begun
         self._receiver.start()
         while True:
             output = self._pipeline.next(_POLL_S)

@@ -30,12 +30,14 @@ class ControlClient:
     """A node's, or the command line's, way to a rig.
 
     It says ``ready`` and sends every unanswered command again when the rig comes back: commands are idempotent by
-    ``command_id``, and the rig checks the age of their data.
+    ``command_id``, and the rig checks the age of their data. ``ready`` goes before them and names this client's
+    ``instance``, so that the rig tells a link that came back from a node that was started again.
     """
 
     def __init__(self, address: str, *, name: str, heartbeat_ms: int = 200, heartbeat_timeout_ms: int = 600) -> None:
         self._address = check_address(address)
         self._name = name
+        self._instance = uuid.uuid4().hex[:12]
         self._heartbeat_ms = heartbeat_ms
         self._lock = threading.Lock()
         self._outgoing: deque[list[bytes]] = deque()
@@ -70,7 +72,7 @@ class ControlClient:
         with self._lock:
             self._said_ready = True
             if self._linked:
-                self._outgoing.append(self._note("ready", {"node": self._name}))
+                self._outgoing.append(self._ready_note())
         self._wake.ring()
 
     def alive(self, last_decided: FrameRef | None, pending: int) -> None:
@@ -151,6 +153,9 @@ class ControlClient:
                 self._outgoing.append(parts)
         self._wake.ring()
 
+    def _ready_note(self) -> list[bytes]:
+        return self._note("ready", {"node": self._name, "instance": self._instance})
+
     def _note(self, kind: str, content: Header, request_id: str = "") -> list[bytes]:
         return note(kind, {"name": self._name, "id": request_id, **content})
 
@@ -182,7 +187,7 @@ class ControlClient:
                 self._outgoing.clear()
                 if came:
                     if self._said_ready:
-                        self._outgoing.append(self._note("ready", {"node": self._name}))
+                        self._outgoing.append(self._ready_note())
                     self._outgoing.extend(self._unanswered.values())
 
     def _send(self) -> None:

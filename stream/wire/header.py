@@ -12,7 +12,7 @@ import numpy as np
 
 from stream.errors import Malformed, UnknownSchema
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 """``major.minor``: a reader refuses another major and ignores keys that a later minor added."""
 
 Header = dict[str, Any]

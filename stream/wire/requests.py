@@ -22,9 +22,14 @@ QUEUED = 1024
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A node is ready: models loaded, compiled code warm."""
+    """A node is ready: models loaded, compiled code warm.
+
+    ``instance`` is one start of the node: another one is known by it, however soon and whatever it says first. Empty
+    from a sender of schema 1.0.
+    """
 
     node: str
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def _read_content(header: Header) -> Content:
         except ValidationError as error:
             raise Malformed(f"not a decision: {_first_fault(error)}") from error
     if kind == "ready":
-        return Ready(text(header, "node"))
+        return Ready(text(header, "node"), text(header, "instance") if "instance" in header else "")
     if kind == "alive":
         return read_alive(header)
     if kind == "query":

@@ -29,9 +29,12 @@ class Rig:
         self.recent.took(frame)
         return frame
 
-    def alive(self, decided: int | None) -> bool:
+    def ready(self, instance: str = "a") -> bool:
+        return self.dead.ready(instance, self.clock())
+
+    def alive(self, decided: int | None) -> None:
         ref = None if decided is None else self.frames[decided].ref
-        return self.dead.alive(ref, self.clock())
+        self.dead.alive(ref, self.clock())
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_a_rig_without_analysis_is_left_alone(rig: Rig) -> None:
 
 
 def test_silence_trips(rig: Rig) -> None:
-    rig.dead.ready(rig.clock())
+    rig.ready()
     rig.clock.advance_ms(1999)
     assert rig.dead.fault(rig.clock()) is None
     rig.clock.advance_ms(2)
@@ -54,7 +57,7 @@ def test_silence_trips(rig: Rig) -> None:
 
 
 def test_signs_of_life_without_decisions_trip(rig: Rig) -> None:
-    rig.dead.ready(rig.clock())
+    rig.ready()
     rig.take()
     for _ in range(21):
         rig.clock.advance_ms(100)
@@ -70,7 +73,7 @@ def test_signs_of_life_without_decisions_trip(rig: Rig) -> None:
 
 def test_an_analysis_that_cannot_keep_up_does_not_switch_the_rig_to_and_fro(rig: Rig) -> None:
     """It decides every frame, each 2.0 to 2.2 s late: the rig leaves its policies once and stays on its plan."""
-    rig.dead.ready(rig.clock())
+    rig.ready()
     said = []
     for step in range(200):
         rig.take()
@@ -82,7 +85,7 @@ def test_an_analysis_that_cannot_keep_up_does_not_switch_the_rig_to_and_fro(rig:
 
 
 def test_a_slow_plan_is_no_fault(rig: Rig) -> None:
-    rig.dead.ready(rig.clock())
+    rig.ready()
     for number in range(3):
         rig.take()
         rig.alive(number)
@@ -93,11 +96,11 @@ def test_a_slow_plan_is_no_fault(rig: Rig) -> None:
 
 
 def test_a_restarted_analysis_does_not_answer_for_older_frames(rig: Rig) -> None:
-    rig.dead.ready(rig.clock())
+    rig.ready()
     rig.take()
     rig.clock.advance_ms(5000)
     assert rig.dead.fault(rig.clock()) == "silent"
-    rig.dead.ready(rig.clock())
+    rig.ready()
     for _ in range(20):
         rig.clock.advance_ms(100)
         rig.alive(None)
@@ -105,7 +108,7 @@ def test_a_restarted_analysis_does_not_answer_for_older_frames(rig: Rig) -> None
 
 
 def test_frames_that_fell_out_of_memory_still_count(rig: Rig) -> None:
-    rig.dead.ready(rig.clock())
+    rig.ready()
     for _ in range(150):
         rig.take()
         rig.clock.advance_ms(20)
@@ -113,26 +116,22 @@ def test_frames_that_fell_out_of_memory_still_count(rig: Rig) -> None:
     assert rig.dead.fault(rig.clock()) == "undecided"
 
 
-ANOTHER: dict[str, tuple[list[int | None], list[bool]]] = {
-    "the first one": ([None, None, 0, 1], [False] * 4),
-    "one that begins anew": ([None, 0, None, None, 1], [False, False, True, False, False]),
-    "one that begins anew twice": ([0, None, 1, None], [False, True, False, True]),
-    "one that was there before the rig": ([0, 1], [False, False]),
+ANOTHER = {
+    "the first one": ("a", [False]),
+    "a link that comes back": ("aaa", [False, False, False]),
+    "one that begins anew": ("ab", [False, True]),
+    "one that begins anew and loses its link": ("abb", [False, True, False]),
+    "one that begins anew twice": ("abc", [False, True, True]),
 }
 
 
-@pytest.mark.parametrize(("decided", "another"), ANOTHER.values(), ids=ANOTHER)
-def test_an_analysis_that_has_decided_nothing_any_more_is_another_one(
-    decided: list[int | None], another: list[bool], rig: Rig
+@pytest.mark.parametrize(("instances", "another"), ANOTHER.values(), ids=ANOTHER)
+def test_another_analysis_is_known_by_its_instance_whatever_it_has_decided(
+    instances: str, another: list[bool], rig: Rig
 ) -> None:
     rig.take()
-    rig.take()
-    assert [rig.alive(number) for number in decided] == another
-
-
-def test_a_link_that_comes_back_brings_no_other_analysis(rig: Rig) -> None:
-    """It reports ready again."""
-    rig.take()
-    for _ in range(2):
-        rig.dead.ready(rig.clock())
-        assert not rig.alive(0)
+    said = []
+    for instance in instances:
+        said.append(rig.ready(instance))
+        rig.alive(0)
+    assert said == another

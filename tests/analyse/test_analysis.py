@@ -106,13 +106,6 @@ def test_a_single_frame_that_fails_is_covered_by_the_next(tmp_path: Path) -> Non
     assert hand.alive[-1] == (frame(3).ref, 0)
 
 
-def test_the_rig_hears_of_an_analysis_that_begins_before_it_has_a_frame(tmp_path: Path) -> None:
-    """However fast the first decision: by this the rig knows that it is another analysis than before."""
-    hand = Hand(tmp_path, ChainSettings(), Blind(), [frame(0)])
-    hand.run()
-    assert (hand.alive[0], hand.alive[-1]) == ((None, 0), (frame(0).ref, 0))
-
-
 def says(work: Work) -> None:
     """Find a mitosis in frames 3 and 5."""
     ref = work.moment.frame.ref

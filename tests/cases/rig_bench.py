@@ -70,6 +70,11 @@ class RigBench:
             self._clients[name] = ControlClient(self.address, name=name)
         return self._clients[name]
 
+    def again(self, name: str) -> ControlClient:
+        """Return the link of a node that was started again: the one before is gone."""
+        self._clients.pop(name).close()
+        return self.client(name)
+
     def command(self, action: c.Action, origin: str = "policy", **more: Any) -> c.Command:
         """Make a command, with an id of its own unless one is given."""
         cause = more.pop("cause", c.Cause(origin=origin))

@@ -343,8 +343,9 @@ def restarted_analysis(rig: RigBench) -> Answer:
         analysis.alive(rig.newest(), 0)
         analysis.request(Query("status"), WAIT_S)  # by now the rig has heard it
     assert rig.driver.exposure_ms == 8, "a link that came back is no restart"
+    analysis = rig.again("analyse")
+    analysis.alive(rig.newest(), 0)  # its link comes up only when it has decided something
     analysis.ready()
-    analysis.alive(None, 0)
     answer = rig.final(waits)
     rig.wait(lambda: rig.driver.exposure_ms == 5.0 and not rig.status()["base_plan"])
     assert rig.rows("SELECT kind FROM commands WHERE origin = 'rig'") == [("set_exposure",)]
