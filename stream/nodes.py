@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,16 +73,28 @@ def run_here(name: str, config: Configuration, around: Surroundings) -> int:
 
 
 def log_to(run_dir: Path, name: str) -> None:
-    """Log to the run folder; warnings also to stderr."""
-    folder = run_dir / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    """Log to the run folder; warnings also to stderr. Where the disk has no room, to stderr alone."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    file = logging.FileHandler(folder / f"{name}.log", encoding="utf-8")
     screen = logging.StreamHandler()
     screen.setLevel(logging.WARNING)
-    for handler in (file, screen):
+    handlers: list[logging.Handler] = [screen]
+    with suppress(OSError):  # what needs the disk for more than its log says that it is full
+        handlers.append(_LogFile(run_dir / "logs" / f"{name}.log"))
+    for handler in handlers:
         handler.setFormatter(form)
-    logging.basicConfig(level=logging.INFO, handlers=[file, screen], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+class _LogFile(logging.FileHandler):
+    """A log that leaves out what a full disk does not take; by default each such line costs a traceback on stderr."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _run(name: str, config: Configuration, around: Surroundings) -> None:

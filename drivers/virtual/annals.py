@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,12 @@ class Annals:
     def close(self) -> None:
         """Write the last line."""
         with self._lock:
-            if not self._lines.closed:
+            if self._lines.closed:
+                return
+            with ExitStack() as stack:  # each, whatever a full disk says to another
+                for file in (self._faults, self._doses, self._lines):
+                    stack.callback(file.close)
                 self._write({"kind": "end", "minute": round(self._minute, 4)})
-                self._lines.close()
-                self._doses.close()
-                self._faults.close()
 
     def _begin(self, cells: Population) -> None:
         self._begun = True

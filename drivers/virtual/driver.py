@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from drivers.micromanager.driver import MicroManagerDriver
 from drivers.virtual.core import VirtualCore
 from drivers.virtual.microscope import Shot
@@ -11,6 +14,8 @@ from drivers.virtual.truth import Truth
 from stream.config import CameraSettings
 from stream.errors import ConfigError
 from stream.frame import Frame
+
+log = logging.getLogger(__name__)
 
 
 class VirtualDriver(MicroManagerDriver[VirtualOptions]):
@@ -28,6 +33,7 @@ class VirtualDriver(MicroManagerDriver[VirtualOptions]):
         super().__init__(self._make, VirtualOptions, self._delivered)
         self._truth: Truth | None = None
         self._session = ""
+        self._torn = False
 
     def open(self, settings: CameraSettings, *, run: str, session: str, first_epoch: int = 0) -> None:
         """Make the specimen and the devices; compiles on first use. Raises ConfigError, DriverError or StoreError."""
@@ -39,9 +45,8 @@ class VirtualDriver(MicroManagerDriver[VirtualOptions]):
         try:
             super().stop()
         finally:
-            truth, self._truth = self._truth, None
-            if truth is not None:
-                truth.close()
+            self._tell(Truth.close)
+            self._truth = None
 
     def _make(self, options: VirtualOptions) -> VirtualCore:
         if options.cfg is not None:
@@ -50,16 +55,22 @@ class VirtualDriver(MicroManagerDriver[VirtualOptions]):
         return VirtualCore(options, self._exposed, self._went_wrong)
 
     def _exposed(self, shot: Shot) -> None:
-        truth = self._truth
-        if truth is not None:
-            truth.exposed(shot)
+        self._tell(lambda truth: truth.exposed(shot))
 
     def _went_wrong(self, effect: Effect) -> None:
-        truth = self._truth
-        if truth is not None:
-            truth.went_wrong(effect)
+        self._tell(lambda truth: truth.went_wrong(effect))
 
     def _delivered(self, frame: Frame) -> None:
+        self._tell(lambda truth: truth.delivered(frame))
+
+    def _tell(self, tell: Callable[[Truth], None]) -> None:
+        """Have something written into the truth; a disk that takes no more of it does not stop the camera."""
         truth = self._truth
-        if truth is not None:
-            truth.delivered(frame)
+        if truth is None:
+            return
+        try:
+            tell(truth)
+        except OSError as error:
+            if not self._torn:
+                log.error("the truth in %s is not complete: %s", truth.folder, error)
+            self._torn = True

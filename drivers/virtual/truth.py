@@ -16,6 +16,7 @@ import logging
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -119,9 +120,9 @@ class Truth:
         self._thread.join(_FINISH_S)
         if self._thread.is_alive():
             _log.error("the truth in %s is not complete; its log is", self.folder)
-        self._scenes.close()
-        self._lineage.close()
-        self._annals.close()
+        with ExitStack() as stack:  # each, whatever a full disk says to another
+            for part in (self._annals, self._lineage, self._scenes):
+                stack.callback(part.close)
 
     def _counter(self, frame: Frame) -> int:
         """Find the exposure by its tag, or, for a snapped image, by its pixels: their noise makes them unique."""

@@ -15,6 +15,7 @@ from stream.analyse.chain import Chain
 from stream.analyse.kept import Kept
 from stream.analyse.results import ResultFiles
 from stream.config import ChainSettings
+from stream.errors import StoreError
 from stream.event import Event
 from stream.facts.analysis import AnalysisFacts
 from stream.metrics import EVENTS
@@ -47,11 +48,18 @@ def take_up(
     make
         Makes a field's chain, to be given the state.
 
-    Raises
-    ------
-    StoreError
-        The facts cannot be written.
+    A disk that takes nothing keeps nobody from beginning: then what was left stays as it is for the next start.
     """
+    try:
+        return _take_up(facts, files, found, make)
+    except StoreError as error:
+        log.error("what the analysis before left is not gone on with: %s", error)
+        return TakenUp()
+
+
+def _take_up(
+    facts: AnalysisFacts, files: ResultFiles | None, found: Iterable[Kept], make: Callable[[str], Chain]
+) -> TakenUp:
     facts.catch_up()
     taken = TakenUp()
     for kept in found:

@@ -12,7 +12,7 @@ import typer
 
 from stream.cli.screen import ConfigFile, Json, Screen, ctrl_c
 from stream.config import Configuration, load
-from stream.errors import ConfigError, CytoloopError
+from stream.errors import ConfigError, CytoloopError, StoreError
 
 Into = Annotated[Path | None, typer.Option(help="Join another node's run folder on this machine; default: a new one.")]
 Seconds = Annotated[
@@ -93,6 +93,7 @@ def _run_nodes(
     config: Configuration, base: Path, screen: Screen, seconds: float | None, page: bool = True
 ) -> dict[str, Any]:
     from stream import session
+    from stream.facts import rig
     from stream.facts.questions import summary
 
     screen.say("starting; the first time on a machine the stages are compiled, which takes about a minute …")
@@ -101,6 +102,8 @@ def _run_nodes(
         report = session.run(config, base, nodes, seconds=seconds, say=screen.say, stop=stop)
     if report.error:
         raise CytoloopError(report.error)
+    if not (report.run_dir / rig.FILE).is_file():
+        raise StoreError(f"{report.run_dir}: the run went to its end, but NOTHING was recorded: the disk had no room")
     found = summary(report.run_dir)
     if found["lost"]:
         screen.say(_lost_in_words(found["lost"], found["frames"]))

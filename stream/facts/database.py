@@ -7,6 +7,9 @@ room and then gives the write up, counted in ``cytoloop_frames_lost{stage="facts
 
 WAL with ``synchronous = NORMAL``: what is committed survives the death of the process (kill -9); a power cut may cost
 the last commits, never the file.
+
+Where the disk is full when a run begins, the file is made when there is room; until then every write fails, and there
+are no rows to read.
 """
 
 from __future__ import annotations
@@ -15,17 +18,22 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream.clock import wall_ns
 from stream.errors import StoreError
+from stream.facts.opening import connect, nothing, open_both, unusable
 from stream.metrics import FRAMES_LOST
+
+__all__ = ["Database", "connect"]
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +45,8 @@ COMMIT_TIMEOUT_S = 10.0
 _BATCH = 256
 _LATER_S = 0.5
 """How long what nobody waits for may stand before it is written."""
-_CHECK_BYTES = 32 << 20
-"""Files up to this size are checked page by page when they are opened; larger ones only where they are read."""
+_ASK_AGAIN_S = 2.0
+"""How often a disk that had no room is asked again."""
 
 COMMON_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -67,6 +75,8 @@ class Database:
         Made when it does not exist; its folder must.
     schema, version
         The tables of a new file, and their number in ``PRAGMA user_version``.
+    additions
+        Tables that older files may lack (``CREATE TABLE IF NOT EXISTS``).
     queue_size
         Writes that may wait.
     wait_ms
@@ -78,17 +88,31 @@ class Database:
         The file is damaged, is not ours, or was written by a newer program. It is left as it is.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, *, queue_size: int = 1024, wait_ms: float = 20.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        version: int,
+        *,
+        additions: str = "",
+        queue_size: int = 1024,
+        wait_ms: float = 20.0,
+    ) -> None:
         self.path = path
         self._wait_s = wait_ms / 1e3
-        self._writer = _open(path, COMMON_SCHEMA + schema, version)
-        self._reader = connect(path, version)
+        self._open = partial(open_both, path, COMMON_SCHEMA + schema, version, additions)
+        self._writer: sqlite3.Connection | None
+        self._writer, self._reader = self._open() or (None, nothing(COMMON_SCHEMA + schema + additions))
+        if self._writer is None:
+            log.error("%s: the disk is full: NOTHING is recorded until there is room", path)
+        self._ask_again_s = 0.0
         self._reading = threading.Lock()
         self._queue: queue.Queue[_Write | None] = queue.Queue(queue_size)
         self._later: deque[_Write] = deque(maxlen=queue_size)
         self._given_up = 0
         self._counting = threading.Lock()
         self._failure: str | None = None
+        self._logged = ""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"facts-{path.stem}", daemon=True)
         self._thread.start()
@@ -148,7 +172,7 @@ class Database:
             with self._reading:
                 return self._reader.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(_unusable(self.path, error)) from error
+            raise StoreError(unusable(self.path, error)) from error
 
     def close(self) -> None:
         """Commit what is queued and close the file. Idempotent."""
@@ -156,7 +180,7 @@ class Database:
             return
         with self._reading:
             self._reader.close()  # first, so that the writer is the last one out and folds the WAL into the file
-        self._closed = True
+            self._closed = True
         with suppress(queue.Full):  # a disk that hangs; the thread also sees that nothing more will come
             self._queue.put(None, timeout=COMMIT_TIMEOUT_S)
             self._thread.join(COMMIT_TIMEOUT_S)
@@ -164,13 +188,16 @@ class Database:
             log.error("%s: still writing after %g s; left open", self.path, COMMIT_TIMEOUT_S)
 
     def _run(self) -> None:
-        with closing(self._writer):
-            more = True
+        more = True
+        try:
             while more:
                 batch, more = self._take()
                 batch = [*batch, *self._confession()]
                 if batch:
                     self._write(batch)
+        finally:
+            if self._writer is not None:
+                self._writer.close()
 
     def _take(self) -> tuple[list[_Write], bool]:
         """Wait a little for something to write; return what there is and whether more may come."""
@@ -202,27 +229,40 @@ class Database:
                 self._write_alone(write)
 
     def _transact(self, batch: Sequence[_Write]) -> None:
-        execute = self._writer.execute
+        writer = self._opened()
         try:
-            execute("BEGIN IMMEDIATE")
+            writer.execute("BEGIN IMMEDIATE")
             for write in batch:
                 for statement in write.statements:
-                    self._execute(*statement)
-            execute("COMMIT")
+                    _execute(writer, *statement)
+            writer.execute("COMMIT")
         except BaseException:
-            if self._writer.in_transaction:
-                execute("ROLLBACK")
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
             raise
+        self._logged = ""
         for write in batch:
             if write.committed:
                 write.committed.set_result(None)
 
-    def _execute(self, sql: str, given: Row | Callable[[], Row | list[Row]]) -> None:
-        rows = given() if callable(given) else given
-        if isinstance(rows, list):
-            self._writer.executemany(sql, rows)
-        else:
-            self._writer.execute(sql, rows)
+    def _opened(self) -> sqlite3.Connection:
+        """Return the file, which is made now where the disk had no room before."""
+        if self._writer is None and time.monotonic() >= self._ask_again_s:
+            self._open_late()
+            self._ask_again_s = time.monotonic() + _ASK_AGAIN_S
+        if self._writer is None:
+            raise StoreError("the disk is full")
+        return self._writer
+
+    def _open_late(self) -> None:
+        found = self._open()
+        if found is None:
+            return
+        self._writer, reader = found
+        with self._reading:
+            before, self._reader = (reader, self._reader) if self._closed else (self._reader, reader)
+            before.close()
+        log.warning("%s: there is room: what is said from now on is recorded", self.path)
 
     def _write_alone(self, write: _Write) -> None:
         try:
@@ -230,78 +270,16 @@ class Database:
         except Exception as error:  # the thread's edge: disk full, a row that SQLite cannot take
             FRAMES_LOST.labels("facts", "write_failed").inc()
             self._failure = f"a write failed: {error}"
-            log.error("%s: %s", self.path, self._failure)
+            if self._failure != self._logged:  # a full disk says the same of every row
+                self._logged = self._failure
+                log.error("%s: %s", self.path, self._failure)
             if write.committed:
                 write.committed.set_exception(StoreError(f"{self.path}: {self._failure}"))
 
 
-def connect(path: Path, version: int) -> sqlite3.Connection:
-    """Open a file for reading, while a run goes on or after it.
-
-    Raises
-    ------
-    StoreError
-        It does not exist, is damaged, or was written by a newer program.
-    """
-    if not path.is_file():
-        raise StoreError(f"{path}: no such file; is {path.parent} the folder of a run?")
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-        try:
-            _check_version(path, connection, version)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-    except sqlite3.Error as error:
-        raise StoreError(_unusable(path, error)) from error
-
-
-def _open(path: Path, schema: str, version: int) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        try:
-            _prepare(path, connection, schema, version)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-    except sqlite3.Error as error:
-        raise StoreError(_unusable(path, error)) from error
-
-
-def _prepare(path: Path, connection: sqlite3.Connection, schema: str, version: int) -> None:
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables:
-        _check_version(path, connection, version)
-        _check_pages(path, connection)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-    if not tables:
-        connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {version}; COMMIT;")
-
-
-def _check_version(path: Path, connection: sqlite3.Connection, version: int) -> None:
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found > version:
-        raise StoreError(
-            f"{path}: schema {found} was written by a newer cytoloop, this one knows up to {version}: update cytoloop"
-        )
-    if found < version:
-        raise StoreError(f"{path}: schema {found} is none of cytoloop's (expected {version}); name another folder")
-
-
-def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
-    if path.stat().st_size > _CHECK_BYTES:
-        return
-    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if answer != "ok":
-        raise sqlite3.DatabaseError(answer)
-
-
-def _unusable(path: Path, error: sqlite3.Error) -> str:
-    return (
-        f"{path}: cannot be used as a database ({error}). Nothing was changed: move the file away to go on without it, "
-        f"or recover its rows with: sqlite3 '{path.name}' .recover"
-    )
+def _execute(writer: sqlite3.Connection, sql: str, given: Row | Callable[[], Row | list[Row]]) -> None:
+    rows = given() if callable(given) else given
+    if isinstance(rows, list):
+        writer.executemany(sql, rows)
+    else:
+        writer.execute(sql, rows)

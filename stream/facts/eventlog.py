@@ -6,25 +6,32 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from stream.errors import StoreError
+from stream.facts.opening import NO_ROOM
 
 log = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Appends lines. A file that ends in a torn line loses that fragment, so that every line of it can be read."""
+    """Appends lines. A file that ends in a torn line loses that fragment, so that every line of it can be read.
+
+    Where a full disk has no room for a new file, it is made with the first line that finds some.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._file: FileIO | None = None
         try:
             _cut_torn_line(path)
-            self._file = path.open("ab", buffering=0)  # one write call a line: a kill can tear only the last one
+            self._opened()
         except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error}") from error
+            if error.errno not in NO_ROOM:
+                raise StoreError(f"{path}: cannot be written: {error}") from error
 
     def append(self, line: str) -> None:
         """Write one line and hand it to the operating system at once. Raises StoreError: nothing of it is there."""
@@ -36,15 +43,22 @@ class EventLog:
 
     def _write(self, text: bytes) -> None:
         """Write all or nothing: a disk that is nearly full may take a part, and what follows would be glued to it."""
-        written = self._file.write(text)
+        file = self._opened()
+        written = file.write(text)
         if written < len(text):
-            self._file.truncate(self._file.tell() - written)
+            file.truncate(file.tell() - written)
             raise OSError(f"only {written} of {len(text)} bytes of a line found room")
 
     def close(self) -> None:
         """Close the file. Idempotent."""
         with self._lock:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
+
+    def _opened(self) -> FileIO:
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)  # one write call a line: a kill can tear only the last one
+        return self._file
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -66,13 +66,13 @@ LATENESS = """
 CREATE TABLE IF NOT EXISTS lateness (
     camera TEXT NOT NULL, session TEXT NOT NULL, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
     late_ms REAL NOT NULL, command_id TEXT, UNIQUE (camera, session, epoch, seq)
-)
+);
 """
 """From when an event was due, by the plan or by the command beside it, to when it began; MDA mode only."""
 NOTICES = """
 CREATE TABLE IF NOT EXISTS notices (
     id INTEGER PRIMARY KEY, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL, notice TEXT NOT NULL, data TEXT NOT NULL
-)
+);
 """
 ADD_DOSE = """
 INSERT INTO dose VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (field) DO UPDATE SET
@@ -121,12 +121,10 @@ class RigFacts:
     """
 
     def __init__(self, run_dir: Path, *, mw_per_mm2: float | None = None) -> None:
-        self._database = Database(run_dir / FILE, SCHEMA, VERSION)
+        self._database = Database(run_dir / FILE, SCHEMA, VERSION, additions=NOTICES + LATENESS)
         self._mw_per_mm2 = mw_per_mm2
-        self._database.commit((NOTICES, ()), (LATENESS, ()))
         self._epoch = self._stored_epoch()
-        for (command_id,) in self._database.query(UNANSWERED):
-            self.transition(Ack(command_id=command_id, state=AckState.UNKNOWN, reason=RESTARTED))
+        self._answer_open()
 
     def frame(self, frame: Frame, light_power: float | None = None, between_ms: float = 0.0) -> bool:
         """Record a frame and its light; False when the disk could not keep up and the row was lost (and counted).
@@ -240,6 +238,14 @@ class RigFacts:
     def close(self) -> None:
         """Commit and close. Idempotent."""
         self._database.close()
+
+    def _answer_open(self) -> None:
+        """Answer what an earlier start of the rig left without an answer."""
+        try:
+            for (command_id,) in self._database.query(UNANSWERED):
+                self.transition(Ack(command_id=command_id, state=AckState.UNKNOWN, reason=RESTARTED))
+        except StoreError as error:  # a full disk must not stop the microscope; the next start tries again
+            log.error("commands of an earlier start stay without an answer: %s", error)
 
     def _stored_epoch(self) -> int:
         newest = "SELECT max(e) FROM (SELECT max(epoch) e FROM frames UNION ALL SELECT max(epoch) FROM gaps)"

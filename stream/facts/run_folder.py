@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import re
 from datetime import UTC, datetime
@@ -12,6 +13,9 @@ from typing import Any
 
 from stream.config import Configuration, parse
 from stream.errors import StoreError
+from stream.facts.opening import NO_ROOM
+
+log = logging.getLogger(__name__)
 
 CONFIGURATION_FILE = "config.json"
 VERSIONS_FILE = "versions.json"
@@ -24,7 +28,8 @@ _PACKAGES = (
 def create(settings: Configuration) -> Path:
     """Make the folder ``[run] out``/UTC-NAME and write the resolved configuration and the versions into it.
 
-    A folder is never used twice: the second run of a second gets a number.
+    A folder is never used twice: the second run of a second gets a number. A disk that has room for the folder and not
+    for the files does not keep the run from beginning: they are missing, and the log says so.
 
     Raises
     ------
@@ -35,10 +40,10 @@ def create(settings: Configuration) -> Path:
     stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{name}"
     try:
         run_dir = _make(settings.run.out, stem)
-        (run_dir / CONFIGURATION_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (run_dir / VERSIONS_FILE).write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{settings.run.out}: no run folder can be made there: {error}") from error
+    _write(run_dir / CONFIGURATION_FILE, settings.model_dump_json(indent=2) + "\n")
+    _write(run_dir / VERSIONS_FILE, json.dumps(versions(), indent=2) + "\n")
     return run_dir
 
 
@@ -67,6 +72,16 @@ def versions() -> dict[str, Any]:
         "host": platform.node(),
         "packages": installed,
     }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise StoreError(f"{path}: cannot be written: {error}") from error
+        path.unlink(missing_ok=True)  # rather none than a torn one
+        log.error("%s: cannot be written: %s", path, error)
 
 
 def _make(out: Path, stem: str) -> Path:

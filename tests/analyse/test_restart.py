@@ -20,8 +20,9 @@ from stream.analyse.pipeline import Drained
 from stream.analyse.results import ResultFiles
 from stream.cells import Segmentation
 from stream.config import Configuration
+from stream.errors import StoreError
 from stream.facts.analysis import AnalysisFacts
-from stream.facts.eventlog import read_events
+from stream.facts.eventlog import EventLog, read_events
 from stream.metrics import FRAMES_LOST
 from stream.score.ctc_writer import ResultWriter
 from stream.stages import Moment
@@ -177,3 +178,15 @@ def test_a_first_start_has_nothing_to_close(tmp_path: Path) -> None:
     facts.close()
     files.close()
     assert json.dumps(last_words(labels_of(tmp_path) / "events.jsonl")) == "{}"
+
+
+def test_a_disk_that_takes_nothing_leaves_all_for_the_next_start(
+    run_dir: Path, facts: AnalysisFacts, files: ResultFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(log: EventLog, line: str) -> None:
+        raise StoreError("events.jsonl: cannot be written: no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(EventLog, "append", refuses)
+        assert restart.take_up(facts, files).closed == []
+    assert [event.event_id for event in restart.take_up(facts, files).closed] == OPEN

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from drivers.virtual.annals import Annals
 from drivers.virtual.buffer import FrameBuffer
 from drivers.virtual.driver import VirtualDriver
 from stream.command import (
@@ -183,6 +184,20 @@ def test_truth_is_numbered_as_the_frames_and_shown_to_nobody(start: Start, tmp_p
         assert frame.pixels[labels > 0].mean() > 2 * frame.pixels[labels == 0].mean()
         assert not any("lobe" in key.lower() or "truth" in key.lower() for key in frame.metadata)
     assert (tmp_path / "truth" / "man_track.txt").read_text()
+
+
+def test_a_disk_that_takes_no_truth_does_not_stop_the_camera(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("exposed", "delivered", "_write"):
+        monkeypatch.setattr(Annals, name, refuses)
+    driver = start(truth_dir=str(tmp_path))
+    assert len(frames(driver, 3)) == 3
+    driver.stop()
+    assert caplog.text.count(f"the truth in {tmp_path} is not complete") == 1
 
 
 def test_mda_mode_gives_each_position_its_own_truth(start: Start, tmp_path: Path) -> None:
