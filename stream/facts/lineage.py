@@ -7,13 +7,14 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.ancestry import ROW, History, Word
+from stream.ancestry import ROW, UNKNOWN_S, History, Word
 from stream.errors import StoreError
 from stream.facts import analysis, rig
 from stream.facts.database import connect
@@ -56,6 +57,26 @@ GROUP BY frame ORDER BY frame
 _STATES = {state.name.lower(): int(state) for state in TrackState}
 
 
+@dataclass(slots=True, eq=False)
+class FieldClock:
+    """How far into a field's run its frames are, in seconds since the first that was asked for.
+
+    Where a recording states its interval, that counts and not how fast it is played; else the rig's stamps do.
+    """
+
+    interval_s: float | None = None
+    _first: tuple[int, int] | None = None
+
+    def seconds(self, frame: int, t_pop_ns: int) -> float:
+        """Return when a frame was; NaN where it has no stamp."""
+        if t_pop_ns <= 0:
+            return UNKNOWN_S
+        self._first = self._first or (frame, t_pop_ns)
+        if self.interval_s is not None:
+            return (frame - self._first[0]) * self.interval_s
+        return (t_pop_ns - self._first[1]) / 1e9
+
+
 def fields(run_dir: Path) -> list[str]:
     """Return the fields that were analysed, in order of appearance. Raises StoreError."""
     with _open(run_dir) as facts:
@@ -91,12 +112,9 @@ def read_seconds(run_dir: Path, field: str) -> dict[int, float]:
 
     They are the rig's, or, of a replay, as the recording states its interval: how fast it was played tells nothing.
     """
-    interval_s = _recorded_interval_s(run_dir)
+    clock = read_clock(run_dir, field)
     with _open(run_dir) as facts:
-        times = facts.execute(TIMES, (field,)).fetchall()
-    if interval_s is not None:
-        return {frame: (frame - times[0][0]) * interval_s for frame, _ in times}
-    return {frame: (t_ns - times[0][1]) / 1e9 for frame, t_ns in times}
+        return {frame: clock.seconds(frame, t_pop_ns) for frame, t_pop_ns in facts.execute(TIMES, (field,))}
 
 
 def _recorded_interval_s(run_dir: Path) -> float | None:
@@ -110,12 +128,21 @@ def _recorded_interval_s(run_dir: Path) -> float | None:
     return None if interval_ms is None else float(interval_ms) / 1e3
 
 
-def read_start_ns(run_dir: Path, field: str) -> int | None:
-    """Return when the field's first frame was popped, on the rig's clock; None where it has no stamps."""
-    with _open(run_dir) as facts:
-        asked = "SELECT min(t_pop_ns) FROM frames WHERE field = ? AND t_pop_ns > 0"
-        start_ns: int | None = facts.execute(asked, (field,)).fetchone()[0]
-    return start_ns
+def read_clock(run_dir: Path, field: str) -> FieldClock:
+    """Return the clock of a field's run; where none of its frames is recorded, it starts with the one that is asked.
+
+    Raises
+    ------
+    StoreError
+        The facts cannot be read.
+    """
+    clock = FieldClock(_recorded_interval_s(run_dir))
+    if (run_dir / analysis.FILE).is_file():
+        with _open(run_dir) as facts:
+            first = facts.execute(TIMES, (field,)).fetchone()
+        if first is not None:
+            clock.seconds(*first)
+    return clock
 
 
 def read_spots(run_dir: Path, field: str) -> Spots:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream.ancestry import UNKNOWN_S, Ancestry, grow, told
+from stream.ancestry import Ancestry, grow, told
 from stream.errors import StoreError
-from stream.facts import analysis, lineage
-from stream.frame import Stamps
+from stream.facts import lineage
 from stream.wire.messages import CellsOf, EventsOf, Item, TracksOf
 
 log = logging.getLogger(__name__)
@@ -22,7 +21,7 @@ FIELDS = 1024
 @dataclass(slots=True, eq=False)
 class _Field:
     ancestry: Ancestry
-    start_ns: int | None
+    clock: lineage.FieldClock
     cells: CellsOf | None = None
     used: int = 0
     """Grows with every use of any field."""
@@ -55,7 +54,8 @@ class Families:
                 case TracksOf():
                     same = place.cells is not None and place.cells.ref == item.ref
                     cells = place.cells.cells if place.cells is not None and same else None
-                    place.ancestry.step(item.ref.frame, item.tracks, cells, _elapsed_s(place, item.stamps))
+                    seconds = place.clock.seconds(item.ref.frame, item.stamps.t_pop_ns)
+                    place.ancestry.step(item.ref.frame, item.tracks, cells, seconds)
                 case EventsOf():
                     place.ancestry.said(item.events)
 
@@ -83,18 +83,11 @@ class Families:
         return place
 
     def _begin(self, field: str) -> _Field:
-        if self._run_dir is not None and (self._run_dir / analysis.FILE).is_file():
+        clock, before = lineage.FieldClock(), None
+        if self._run_dir is not None:
             try:
+                clock = lineage.read_clock(self._run_dir, field)
                 before = lineage.read_history(self._run_dir, field)
-                return _Field(Ancestry(field, before), lineage.read_start_ns(self._run_dir, field))
             except StoreError as error:
                 log.info("families of %s begin here: %s", field, error)
-        return _Field(Ancestry(field), None)
-
-
-def _elapsed_s(place: _Field, stamps: Stamps) -> float:
-    if stamps.t_pop_ns <= 0:
-        return UNKNOWN_S
-    if place.start_ns is None:
-        place.start_ns = stamps.t_pop_ns
-    return (stamps.t_pop_ns - place.start_ns) / 1e9
+        return _Field(Ancestry(field, before), clock)

@@ -10,6 +10,7 @@ import pytest
 
 from stream.ancestry import grow, told
 from stream.facts.lineage import read_history
+from stream.facts.rig import RigFacts
 from stream.watch import families as module
 from stream.watch.families import Families
 from stream.watch.server import Server
@@ -46,6 +47,21 @@ def test_a_page_that_starts_again_takes_up_the_facts(recorded: Path) -> None:
     families = Families(recorded)
     feed(families, after=17)
     assert families.told(FIELD) == told(grow(read_history(recorded, FIELD)))
+
+
+@pytest.mark.parametrize("after", [0, 17], ids=["from the start", "a page that starts again"])
+def test_ages_of_a_replay_are_those_of_its_recording_however_fast_it_is_played(tmp_path: Path, after: int) -> None:
+    run_dir = family.record(tmp_path / "run", labels=False)
+    rig = RigFacts(run_dir)
+    rig.meta("devices", {"driver": "replay", "interval_ms": 300_000.0})
+    rig.close()
+    recorded = told(grow(read_history(run_dir, FIELD)))
+    if not after:
+        (run_dir / "analysis.sqlite").unlink()
+    families = Families(run_dir)
+    feed(families, after=after)
+    assert families.told(FIELD) == recorded
+    assert {life["age_s"] / life["age_frames"] for life in recorded["lives"] if life["age_frames"]} == {300.0}
 
 
 def test_a_page_on_another_machine_begins_where_it_is(tmp_path: Path) -> None:
