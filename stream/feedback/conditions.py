@@ -151,7 +151,7 @@ class Conditions(Settings):
             and self.confidence.hold(event.confidence)
             and self.count.hold(event.cell_count)
             and self.pending.hold(now.pending)
-            and self.density.hold(event.cell_count / now.area_mm2)
+            and self.density.hold(_density(event.cell_count, now.area_mm2))
             and self.intensity.hold(_at(now.mean_counts, self.intensity.channel))
             and all(limit.hold(_at(now.states, STATES.index(name))) for name, limit in self.state.items())
             and all(limit.hold(_at(now.in_state, STATES.index(name))) for name, limit in self.in_state.items())
@@ -166,6 +166,11 @@ class Conditions(Settings):
         kinds = tuple(one for one in KINDS if one != "exit") if kind == "any" else (kind,)
         quiet_s, said = past.quiet_s(event, kinds)
         return limit.hold(quiet_s) and (said or limit.max is None)
+
+
+def _density(cells: int, area_mm2: float) -> float:
+    """Return cells per mm²; NaN where the area is unknown, as with a camera whose pixels have no size."""
+    return cells / area_mm2 if area_mm2 > 0 else math.nan
 
 
 def _at(values: tuple[float, ...] | tuple[int, ...], place: int) -> float:

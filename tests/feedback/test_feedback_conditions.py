@@ -53,6 +53,8 @@ MATCHES = {
     "dense enough": ("density = {min = 200}", KNOWN, True),
     "not dense enough": ("density = {min = 201}", KNOWN, False),
     "density unknown": ("density = {min = 0}", None, False),
+    "a picture without a size": ("density = {min = 0}", Context(area_mm2=0.0), False),
+    "a picture without a size, of which nothing is asked": ("", Context(area_mm2=0.0), True),
     "dim": ("intensity = {max = 300}", KNOWN, True),
     "another channel": ("intensity = {max = 300, channel = 1}", KNOWN, False),
     "a channel that is not measured": ("intensity = {max = 300, channel = 2}", KNOWN, False),
