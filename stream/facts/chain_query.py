@@ -12,8 +12,10 @@ VALUES ('set_exposure', 'exposure_ms', NULL), ('set_interval', 'interval_ms', NU
 """
 
 # first: where each command shows first, as frames name it and as its answer says (either row may be lost).
-# caused: of those that show at or before the frame, the newest for each setting; what is bound to a position of the
-# plan, or an exposure to a channel, holds there alone, and a sequence explains the frames that it took itself.
+# said: those that show at or before the frame; what is bound to a position of the plan, or an exposure to a channel,
+# holds there alone, and a sequence explains the frames that it took itself. newest: the newest for each setting, of
+# exposures for each width. caused: of these the one that a driver of plans heeds: a word settles what was said before
+# of as much or less, and of two that hold the narrower counts, a position's before a channel's.
 CHAIN = f"""
 WITH shown AS (SELECT * FROM frames WHERE camera = ? AND session = ? AND epoch = ? AND seq = ?),
 sets(kind, setting, said) AS ({SETS}),
@@ -26,10 +28,10 @@ named(command_id, epoch, seq) AS (
 first AS (
     SELECT *, row_number() OVER (PARTITION BY command_id ORDER BY epoch, seq) AS place FROM named
 ),
-caused AS (
-    SELECT c.*, sets.setting, first.epoch AS since_epoch, first.seq AS since_seq, row_number() OVER (
-        PARTITION BY sets.setting ORDER BY first.epoch DESC, first.seq DESC, c.id DESC
-    ) AS age
+said AS (
+    SELECT c.*, sets.setting, first.epoch AS since_epoch, first.seq AS since_seq,
+        sets.setting = 'exposure_ms' AND json_extract(c.command, '$.target.position') IS NOT NULL AS of_position,
+        sets.setting = 'exposure_ms' AND json_extract(c.command, '$.target.channel') IS NOT NULL AS of_channel
     FROM first JOIN commands c USING (command_id) JOIN sets USING (kind), shown
     WHERE first.place = 1 AND (first.epoch, first.seq) <= (shown.epoch, shown.seq)
         AND (sets.said IS NULL OR json_extract(c.command, sets.said) IS NOT NULL)
@@ -42,6 +44,21 @@ caused AS (
             WHERE t.command_id = c.command_id AND t.final
         ))
         AND (c.kind != 'acquire' OR substr(shown.field, -length(c.command_id) - 1) = '/' || c.command_id)
+),
+aged AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY setting, of_position, of_channel ORDER BY since_epoch DESC, since_seq DESC, id DESC
+    ) AS age FROM said
+),
+newest AS (SELECT * FROM aged WHERE age = 1),
+caused AS (
+    SELECT *, row_number() OVER (PARTITION BY setting ORDER BY of_position DESC, of_channel DESC) AS rank
+    FROM newest one WHERE NOT EXISTS (
+        SELECT 1 FROM newest later
+        WHERE later.setting = one.setting AND later.of_position <= one.of_position
+            AND later.of_channel <= one.of_channel
+            AND (later.since_epoch, later.since_seq, later.id) > (one.since_epoch, one.since_seq, one.id)
+    )
 )
 SELECT c.*, n.policy, f.session AS since_session, f.field AS since_field, f.frame AS since_frame, v.line,
     v.revision AS acted_on, s.session, s.epoch, s.seq, s.field, s.frame, s.channel, s.t_pop_ns, s.wall_ns,
@@ -53,7 +70,7 @@ LEFT JOIN analysis.events v ON v.event_id = c.cause_event AND v.emitted_frame = 
 LEFT JOIN frames s ON s.field = v.field AND s.frame BETWEEN v.frame AND v.emitted_frame
 LEFT JOIN analysis.frames d ON d.field = s.field AND d.frame = s.frame
     AND d.session = s.session AND d.epoch = s.epoch AND d.seq = s.seq
-WHERE c.age = 1
+WHERE c.rank = 1
 ORDER BY c.since_epoch DESC, c.since_seq DESC, c.id DESC, c.setting, v.revision, s.id
 """
 

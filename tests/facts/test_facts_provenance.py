@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from facts_cases import FIELD, MS, ack, command, event, frame, ref
 
+from drivers.micromanager.programme import Programme
 from stream.clock import wall_ns
 from stream.command import Command, Target
+from stream.config import PlanSettings
 from stream.errors import StoreError
 from stream.facts.analysis import AnalysisFacts
 from stream.facts.chain import in_words
@@ -113,6 +116,43 @@ def test_an_exposure_of_a_channel_explains_that_one(explain: Take, channel: str,
     asked = command("m", "set_exposure", exposure_ms=5.0).model_copy(update={"target": Target(channel="DAPI")})
     found = explain(asked, of=1, last=replace(shot(1), channel=channel))
     assert commands_of(found) == expected
+
+
+EVERYWHERE, HERE, DAPI, BOTH = Target(), Target(position=0), Target(channel="DAPI"), Target(position=0, channel="DAPI")
+
+
+@pytest.mark.parametrize(
+    ("targets", "winner"),
+    [
+        ((HERE, DAPI), 0),
+        ((DAPI, HERE), 1),
+        ((HERE, BOTH, DAPI), 0),
+        ((BOTH, DAPI), 1),
+        ((BOTH, HERE), 1),
+        ((HERE, EVERYWHERE, DAPI), 2),
+        ((HERE, DAPI, EVERYWHERE), 2),
+        ((EVERYWHERE, BOTH), 1),
+        ((HERE, DAPI, HERE, DAPI), 2),
+    ],
+)
+def test_the_exposure_that_the_driver_heeds_is_named(explain: Take, targets: tuple[Target, ...], winner: int) -> None:
+    asked = [
+        command(f"c{n}", "set_exposure", exposure_ms=5.0 + n).model_copy(update={"target": target})
+        for n, target in enumerate(targets)
+    ]
+    found = explain(*asked, of=len(asked), last=replace(shot(len(asked)), channel="DAPI"))
+    assert commands_of(found) == {"exposure_ms": f"c{winner}"}
+    assert heeded(targets) == 5.0 + winner, "by the driver"
+
+
+def heeded(targets: Sequence[Target]) -> float:
+    """Return with which exposure a plan takes p0 in DAPI after these commands."""
+    plan = PlanSettings(mode="mda", channels=("DAPI", "FITC"), positions_um=((0.0, 0.0, 0.0), (9.0, 0.0, 0.0)))
+    programme = Programme(plan, (0.0, 0.0, 0.0), (5.0, 5.0), 0)
+    for n, target in enumerate(targets):
+        programme.set_exposure(5.0 + n, target)
+    here: Any = SimpleNamespace(aside="", index=Index(p=0), event=SimpleNamespace(exposure=None))
+    return programme.exposure_of(here, "DAPI")
 
 
 @pytest.mark.parametrize(
