@@ -11,6 +11,8 @@ from stream.frame import FrameRef
 
 Kind = Literal["division", "mitosis", "death", "exit", "frame"]
 Status = Literal["provisional", "confirmed", "retracted"]
+PICTURE_MOVED = "picture_moved"
+"""Reason of an exit for which the stage or the ROI moved, not the cell."""
 KINDS: tuple[Kind, ...] = ("division", "mitosis", "death", "exit")
 TICK: Kind = "frame"
 """No event but the clock of policies that ask for one: a frame of a field was decided. It is never recorded or sent."""

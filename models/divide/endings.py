@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.divide.history import History, edge_px, usual
+from models.divide.history import History, edge_px, outside, usual
 from models.track.measure import Bodies
 from stream.lineage import TrackState
 from stream.stages import Tracked
@@ -61,12 +61,15 @@ class Ended:
         Diameters to the image's edge, as last seen or as they would be now: the smaller, ``(n,)``.
     covered, again
         Whether another cell is where it was, and whether a track of unknown mother began there since, ``(n,)``.
+    off
+        Whether the picture moved off the place where it was, and it was not seen since, ``(n,)``.
     """
 
     rows: History
     near: Floats
     covered: NDArray[np.bool_]
     again: NDArray[np.bool_]
+    off: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,7 +95,8 @@ def ended(before: History, tracked: Tracked, found: Bodies) -> Ended:
     again = np.array(
         [began_near(tracked, row["place_um"], int(row["last"]), found.typical_px) for row in rows], np.bool_
     )
-    return Ended(rows, np.fmin(rows["edge"], now_edge), covered, again)
+    off = np.where(rows["off"] < 0, outside(rows["place_um"], frame), rows["off"] > 0)
+    return Ended(rows, np.fmin(rows["edge"], now_edge), covered, again, off)
 
 
 def began_near(tracked: Tracked, place_um: Floats, since: int, typical_px: float) -> bool:

@@ -12,7 +12,7 @@ from models.divide.telling import Now, packed, provisional, unpacked
 from models.divide.telling import ended as last_word
 from models.track.measure import Bodies
 from stream.cells import Kind
-from stream.event import Event
+from stream.event import PICTURE_MOVED, Event
 from stream.stages import Tracked
 
 SETTLED_FRAMES = 3
@@ -26,7 +26,7 @@ class Fates:
 
     They are said when the tracker gives a track up, so some frames after ``frame``, the last in which the cell was
     seen. When a track of unknown mother begins in that place within :data:`SETTLED_FRAMES` more frames, the event is
-    retracted, else confirmed.
+    retracted, else confirmed. An exit for which not the cell moved but the picture has the reason ``picture_moved``.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ class Fates:
             if began_near(tracked, place_um, one.frame, found.typical_px):
                 events.append(last_word(one, "retracted", 0.0, "seen_again", now))
             elif now.number - one.emitted_frame >= SETTLED_FRAMES:
-                events.append(last_word(one, "confirmed", one.confidence, "not_seen_again", now))
+                reason = PICTURE_MOVED if one.reason == PICTURE_MOVED else "not_seen_again"
+                events.append(last_word(one, "confirmed", one.confidence, reason, now))
             else:
                 still.append(one)
         new = self._new(before, tracked, found, kind, now)
@@ -78,13 +79,17 @@ class Fates:
         if not len(over):
             return []
         told = []
-        for row, near, again, gone, dead in zip(over.rows, over.near, over.again, left(over), died(over), strict=True):
+        chances = zip(left(over), died(over), strict=True)
+        for row, near, again, off, (gone, dead) in zip(
+            over.rows, over.near, over.again, over.off, chances, strict=True
+        ):
             at_edge = near <= AT_EDGE
             p = float(gone if at_edge else dead)
             if again or p < LEAST:
                 continue
             if at_edge and self._leaving:
-                told.append(provisional("exit", row, int(row["last"]), p, "at_the_edge", now))
+                reason = PICTURE_MOVED if off else "at_the_edge"
+                told.append(provisional("exit", row, int(row["last"]), p, reason, now))
             elif not at_edge and self._death and kind == "nuclei":
                 told.append(provisional("death", row, int(row["last"]), p, "vanished", now))
         return told

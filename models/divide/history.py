@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.track.measure import Bodies
+from stream.frame import Frame
 from stream.lineage import TrackState
 from stream.stages import Tracked
 
@@ -25,6 +26,7 @@ HISTORY = np.dtype(
         ("place_um", "f8", (2,)),
         ("edge", "f8"),  # from its centre to the image's edge, in diameters of the typical cell
         ("outward", "f8"),  # how fast it came nearer to that edge, in diameters a frame; at most 2
+        ("off", "i1"),  # whether the picture had moved off that place when it was first unseen; -1: it was not yet
         # newest first, NaN unknown
         ("area", "f8", (DEPTH,)),  # logarithm of the area relative to the typical cell
         ("brightness", "f8", (DEPTH,)),
@@ -56,6 +58,7 @@ def remember(history: History, tracked: Tracked, found: Bodies) -> History:
     rows = np.zeros(len(ids), HISTORY)
     for name in (*COLUMNS, "edge", "outward"):
         rows[name] = np.nan
+    rows["off"] = -1
     _, old, kept = np.intersect1d(history["id"], ids, assume_unique=True, return_indices=True)
     rows[kept] = history[old]
     rows["id"], rows["parent"] = ids, tracks.parent_id[alive]
@@ -68,6 +71,10 @@ def remember(history: History, tracked: Tracked, found: Bodies) -> History:
     rows["place_um"][now] = frame.to_stage_um(found.centre_px[cell])
     rows["seen"][now] += 1
     rows["last"][now] = frame.frame
+    rows["off"][now] = -1
+    first_unseen = rows["off"] < 0
+    first_unseen[now] = False
+    rows["off"][first_unseen] = outside(rows["place_um"][first_unseen], frame)
     typical_px2 = np.pi * found.typical_px**2 / 4
     area = np.log(np.maximum(found.area_px[cell], 1.0) / typical_px2)
     newest = (area, found.brightness[cell], found.roundness[cell], found.dividing[cell], found.newborn[cell])
@@ -81,6 +88,11 @@ def edge_px(centre_px: Floats, shape: tuple[int, ...]) -> Floats:
     low, high = centre_px + 0.5, np.array(shape[:2]) - 0.5 - centre_px
     inside: Floats = np.minimum(low, high).min(axis=1)
     return inside
+
+
+def outside(places_um: Floats, frame: Frame) -> NDArray[np.bool_]:
+    """Say which places on the stage ``(n, 2)`` a frame does not show, ``(n,)``."""
+    return edge_px(frame.to_image_px(places_um), frame.pixels.shape) < 0
 
 
 def usual(values: Floats, lag: int) -> Floats:

@@ -23,7 +23,7 @@ from stream.errors import StageError
 from stream.event import Event
 from stream.stages import Tracked
 
-SCHEMA = 3
+SCHEMA = 4
 SHINES = 0.3
 """Nuclei are brighter than their ground by more than this, in units of the frame's own contrast; there it is 1."""
 ENOUGH = 5

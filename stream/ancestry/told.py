@@ -75,7 +75,7 @@ def _end(life: Life, age: str) -> str:
             f" {life.division_status}" if life.division_status else ""
         )
         return f"divided at {life.division_frame} after {age}{sure}"
-    ends = {"died": "died", "left": "left over the edge", "lost": "lost", "alive": "alive"}
+    ends = {"died": "died", "left": "left the picture", "lost": "lost", "alive": "alive"}
     return f"{ends[life.ended]} at {life.last}{_of(' (p {:.2f})', life.end_probability)}, age {age}"
 
 

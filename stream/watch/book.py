@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.event import Event
+from stream.event import PICTURE_MOVED, Event
 
 Row = dict[str, Any]
 Crop = NDArray[np.uint8] | NDArray[np.uint16]
@@ -64,6 +64,16 @@ EVENTS, COMMANDS = 200, 100
 """How many of each are listed."""
 COUNTED = ("exit",)
 """Kinds of event that are counted and not listed: where the stage moves they would drive out all others."""
+MOVED_OFF = "moved_off"
+"""As what the exits are counted for which the picture moved: their cells did not leave."""
+
+
+class Open(NamedTuple):
+    """An event that is still provisional, also where it is listed no more."""
+
+    revision: int
+    counted: str
+    """As what it is counted: its kind, or :data:`MOVED_OFF`."""
 
 
 class EventBook:
@@ -72,15 +82,14 @@ class EventBook:
     def __init__(self, limit: int = EVENTS) -> None:
         self.rows, self._counted = Rows(limit), Rows(limit)
         self.counts: Counter[tuple[str, str]] = Counter()
-        self._open: dict[str, int] = {}
-        """Revisions of the events that are still provisional, also of those that are listed no more."""
+        self._open: dict[str, Open] = {}
         self._crops: dict[int, tuple[Crop, ...]] = {}
         self._limit = limit
 
     def take_up(
-        self, rows: Iterable[Row], open_events: Mapping[str, int], counts: Mapping[tuple[str, str], int]
+        self, rows: Iterable[Row], open_events: Mapping[str, Open], counts: Mapping[tuple[str, str], int]
     ) -> None:
-        """Begin with events of the time before: the rows to list, id → revision of open ones, and all by status."""
+        """Begin with events of the time before: the rows to list, the open ones by id, and all counts by status."""
         for row in rows:
             self._list(self.rows, row)
         self._open, self.counts = dict(open_events), Counter(counts)
@@ -95,15 +104,17 @@ class EventBook:
         """
         rows = self._counted if event.kind in COUNTED else self.rows
         known = rows.get(event.event_id)
-        revision = known["revision"] if known else self._open.get(event.event_id, -1)
+        before = self._open.get(event.event_id)
+        revision = known["revision"] if known else before.revision if before else -1
         if revision >= event.revision:
             return
+        counted = before.counted if before else _counted_as(event)
         if revision >= 0:
-            self.counts[event.kind, known["status"] if known else "provisional"] -= 1
-        self.counts[event.kind, event.status] += 1
+            self.counts[counted, known["status"] if known else "provisional"] -= 1
+        self.counts[counted, event.status] += 1
         self._open.pop(event.event_id, None)
         if event.status == "provisional":
-            self._open[event.event_id] = event.revision
+            self._open[event.event_id] = Open(event.revision, counted)
         row = event.as_json() | {"position_um": list(event.position_um), "cell_count": event.cell_count}
         begun_ms = known["begun_wall_ms"] if known else wall_ms
         self._list(rows, row | {"wall_ms": wall_ms, "begun_wall_ms": begun_ms}, crops)
@@ -123,6 +134,10 @@ class EventBook:
     def lately(self, field: str, frame: int, frames: int) -> list[Row]:
         """Return the events of a field that happened within the ``frames`` frames up to ``frame``."""
         return [row for row in self.rows.since(0) if row["field"] == field and 0 <= frame - row["frame"] < frames]
+
+
+def _counted_as(event: Event) -> str:
+    return MOVED_OFF if event.reason == PICTURE_MOVED else event.kind
 
 
 class CommandBook:

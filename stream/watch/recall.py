@@ -13,15 +13,22 @@ from typing import Any
 
 from stream.clock import wall_ns
 from stream.errors import StoreError
+from stream.event import PICTURE_MOVED
 from stream.facts import rig
 from stream.facts.both import both
-from stream.watch.book import COMMANDS, COUNTED, EVENTS
+from stream.watch.book import COMMANDS, COUNTED, EVENTS, MOVED_OFF, Open
 
 log = logging.getLogger(__name__)
 
-_LAST = "WITH last AS (SELECT *, max(revision) FROM analysis.events GROUP BY event_id)"
-EVENT_COUNTS = f"{_LAST} SELECT kind, status, count(*) FROM last GROUP BY kind, status"
-OPEN_EVENTS = f"{_LAST} SELECT event_id, revision FROM last WHERE status = 'provisional'"
+# The last word does not always say why the first was spoken.
+_LAST = f"""
+WITH last AS (
+    SELECT *, max(revision), CASE WHEN sum(reason = '{PICTURE_MOVED}') THEN '{MOVED_OFF}' ELSE kind END AS counted
+    FROM analysis.events GROUP BY event_id
+)
+"""
+EVENT_COUNTS = f"{_LAST} SELECT counted, status, count(*) FROM last GROUP BY counted, status"
+OPEN_EVENTS = f"{_LAST} SELECT event_id, revision, counted FROM last WHERE status = 'provisional'"
 LISTED_EVENTS = f"""
 {_LAST} SELECT line, ifnull(x_um, 0.0), ifnull(y_um, 0.0), cell_count,
     (SELECT min(wall_ns) FROM frames f WHERE f.field = last.field AND f.frame = last.frame)
@@ -45,12 +52,12 @@ SELECT stage, reason, sum(count) FROM analysis.losses WHERE stage NOT IN ('facts
 class Before:
     """A run so far: rows to list, the oldest first, and totals.
 
-    ``open_events`` holds id → revision of the provisional ones; ``commands`` each with its last answer and when (wall,
+    ``open_events`` holds the provisional ones by id; ``commands`` each with its last answer and when (wall,
     in ms) that came.
     """
 
     events: Sequence[dict[str, Any]]
-    open_events: Mapping[str, int]
+    open_events: Mapping[str, Open]
     event_counts: Mapping[tuple[str, str], int]
     commands: Sequence[tuple[dict[str, Any], dict[str, Any], float]]
     command_counts: Mapping[str, int]
@@ -65,8 +72,8 @@ def read(run_dir: Path) -> Before | None:
         with both(run_dir) as facts:
             return Before(
                 [_event(row) for row in facts.execute(LISTED_EVENTS)][::-1],
-                dict(facts.execute(OPEN_EVENTS)),
-                {(kind, status): n for kind, status, n in facts.execute(EVENT_COUNTS)},
+                {event_id: Open(revision, counted) for event_id, revision, counted in facts.execute(OPEN_EVENTS)},
+                {(counted, status): n for counted, status, n in facts.execute(EVENT_COUNTS)},
                 [_command(row) for row in facts.execute(LISTED_COMMANDS)],
                 dict(facts.execute(COMMAND_COUNTS)),
                 _losses(facts),

@@ -42,3 +42,14 @@ def test_a_frame_is_missed_when_the_plan_s_longest_interval_is_long_over(
     facts = f"{{frame_age_ms: {age_s * 1000}, status: {{interval_ms: 1000, longest_interval_ms: 600000}}}}"
     said = page.evaluate(f"import('./vitals.js').then(({{ trouble }}) => trouble({facts}, 0))")
     assert ((said or ["", ""])[1].startswith("No new frame")) is warned
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ("{}", "none announced, died or left"),
+        ("{'exit.confirmed': 3, 'moved_off.confirmed': 249}", "3 left, 249 out of the picture since it moved"),
+    ],
+)
+def test_cells_that_the_picture_moved_off_have_not_left(page: Chromium, counts: str, said: str) -> None:
+    assert page.evaluate(f"import('./vitals.js').then(({{ otherCells }}) => otherCells({counts}))") == said

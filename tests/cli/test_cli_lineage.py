@@ -48,7 +48,7 @@ def test_the_tree_is_printed(run: Path) -> None:
 def test_all_and_one_family(run: Path) -> None:
     every = printed("lineage", run, "--all")
     assert "cell 14: came into view at frame 12, died at 16 (p 0.88), age ≥ 4 frames (8 s)" in every
-    assert "cell 13: there from the start, at frame 10, left over the edge at 14" in every
+    assert "cell 13: there from the start, at frame 10, left the picture at 14" in every
     one = printed("lineage", run, "--track", 11).splitlines()
     assert one[0].startswith("cell 10 then 11 ←: there from the start")
     assert len(one) == 3

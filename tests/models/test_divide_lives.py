@@ -136,6 +136,22 @@ def test_what_became_of_a_cell_is_told_and_settled(name):
         assert (found[0].frame, found[0].emitted_frame) == (last, told)
 
 
+def test_a_cell_that_the_picture_leaves_behind_does_not_leave():
+    """One walks out by itself; then the stage goes to the right, and three lie outside the picture."""
+    walk = leaving(after=2)
+    away = [shot(len(walk) + t, OTHERS, stage_um=(30.0, 0.0)) for t in range(9)]
+    tracker, divider = AssignmentTracker({"max_away": 4}), LifeDivider({})
+    events = [event for one in [*walk, *away] for event in divider.step(tracker.step(one)) if event.kind == "exit"]
+    walker = next(event for event in events if event.reason == "at_the_edge")
+    assert {(event.parent_id == walker.parent_id, event.status, event.reason) for event in events} == {
+        (True, "provisional", "at_the_edge"),
+        (True, "confirmed", "not_seen_again"),
+        (False, "provisional", "picture_moved"),
+        (False, "confirmed", "picture_moved"),
+    }
+    assert len({event.parent_id for event in events}) == 1 + 3
+
+
 def test_a_cell_that_comes_back_is_not_gone():
     events, _ = run(movie("m" * 8 + "ffFF" + "----" + "mmmm"))
     assert words(events, "death") == [

@@ -23,9 +23,14 @@ from tests.cases import family
 TOTALS = ("counts", "command_counts", "losses")
 
 
-def an_exit(frame: int) -> Event:
+def an_exit(frame: int, reason: str = "", revision: int = 0, status: Status = "confirmed") -> Event:
     name = event_id(family.FIELD, frame, "exit", 7)
-    return Event("exit", name, 0, "confirmed", family.FIELD, frame, frame, 1.0, 7, (), (0.0, 0.0), ())
+    return Event("exit", name, revision, status, family.FIELD, frame, frame, 1.0, 7, (), (0.0, 0.0), (), reason)
+
+
+def moved_off(frame: int) -> list[Event]:
+    """A cell that the picture moved off, known so by the first word alone."""
+    return [an_exit(frame, "picture_moved", 0, "provisional"), an_exit(frame, "end_of_stream", 1)]
 
 
 def a_division(revision: int, status: Status) -> Event:
@@ -72,7 +77,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     made = Run(tmp_path)
     for shown in family.movie():
         made.rig.frame(shown.frame)
-    for event in (*family.said(), a_division(0, "provisional"), *map(an_exit, range(300))):
+    left = [*moved_off(400), *moved_off(401)[:1]]
+    for event in (*family.said(), a_division(0, "provisional"), *map(an_exit, range(300)), *left):
         made.event(event)
     for n in range(120):
         made.ask(f"c{n}", AckState.ACCEPTED, *([AckState.APPLIED] if n else []))
@@ -112,11 +118,12 @@ def test_what_was_open_is_closed_and_counted_once(run: Run, tmp_path: Path) -> N
     run.analysis.flush()
     live = again(tmp_path)
     before = live.facts()["counts"]
-    for event in (a_division(0, "provisional"), a_division(1, "confirmed"), *family.said()):
+    for event in (a_division(0, "provisional"), a_division(1, "confirmed"), *family.said(), *moved_off(401)):
         live.events([event])
     after = live.facts()["counts"]
-    assert before.pop("division.provisional") == 1
-    assert after == before | {"division.confirmed": before["division.confirmed"] + 1}
+    assert before.pop("division.provisional") == before.pop("moved_off.provisional") == 1
+    assert after == before | {"division.confirmed": before["division.confirmed"] + 1, "moved_off.confirmed": 2}
+    assert after["exit.confirmed"] == 300
 
 
 def test_a_page_begins_where_there_are_no_facts_or_none_that_can_be_read(tmp_path: Path) -> None:

@@ -192,6 +192,16 @@ def test_cells_that_leave_by_the_dozen_are_counted_and_drive_nothing_out(live: L
     assert facts["counts"] == {"division.provisional": 1, "exit.provisional": 295, "exit.confirmed": 5}
 
 
+def test_cells_that_the_picture_moved_off_are_not_counted_as_having_left(live: LiveState) -> None:
+    told = replace(division(0, "provisional"), kind="exit")
+    outside = [replace(told, event_id=event_id(FIELD, 5, "exit", n), reason="picture_moved") for n in range(250)]
+    gone = replace(told, event_id=event_id(FIELD, 5, "exit", 999), reason="at_the_edge")
+    live.events([*outside, gone])
+    assert live.facts()["counts"] == {"moved_off.provisional": 250, "exit.provisional": 1}
+    live.events([replace(one, revision=1, status="confirmed", reason="end_of_stream") for one in (*outside, gone)])
+    assert live.facts()["counts"] == {"moved_off.confirmed": 250, "exit.confirmed": 1}
+
+
 def test_an_event_keeps_pictures_of_before_and_after(live: LiveState) -> None:
     for number in (4, 5):
         live.frame(a_frame(number))

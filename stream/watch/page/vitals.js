@@ -24,7 +24,16 @@ function spark(id, values) {
   svg.firstChild.setAttribute("points", points);
 }
 
-const OTHERS = [["mitosis.provisional", "about to divide"], ["death.confirmed", "died"], ["exit.confirmed", "left"]];
+const OTHERS = [
+  ["mitosis.provisional", "about to divide"],
+  ["death.confirmed", "died"],
+  ["exit.confirmed", "left"],
+  ["moved_off.confirmed", "out of the picture since it moved"],
+];
+
+export function otherCells(counts) {
+  return OTHERS.map(([key, word]) => counts[key] && `${counts[key]} ${word}`).filter(Boolean).join(", ") || "none announced, died or left";
+}
 
 export function vitals(facts) {
   const field = facts.field;
@@ -47,7 +56,7 @@ export function vitals(facts) {
   put("v-losses", worst.join(", ") || "none");
   put("v-divisions", String(counts["division.confirmed"] ?? 0));
   put("v-pending", `${counts["division.provisional"] ?? 0} open, ${counts["division.retracted"] ?? 0} retracted`);
-  put("v-others", OTHERS.map(([key, word]) => counts[key] && `${counts[key]} ${word}`).filter(Boolean).join(", ") || "none announced, died or left");
+  put("v-others", otherCells(counts));
   put("v-cells", number(field?.cells));
   spark("s-cells", field?.cells_line ?? []);
   put("v-applied", String(facts.command_counts.applied ?? 0));
