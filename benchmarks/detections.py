@@ -34,7 +34,7 @@ def moments(sequence: Path) -> Iterator[Moment]:
         driver.stop()
 
 
-def detections(sequence: Path, model: str, kept: Path) -> Iterator[Segmented]:
+def detections(sequence: Path, model: str, kept: Path, diameter_px: float | None = None) -> Iterator[Segmented]:
     """Yield what ``model`` finds in a sequence, frame by frame.
 
     Parameters
@@ -43,15 +43,18 @@ def detections(sequence: Path, model: str, kept: Path) -> Iterator[Segmented]:
         A shipped network's or a segmenter's name, or the path of an ``.onnx`` file.
     kept
         Folder for what was found. A network that has changed looks again; delete the folder to make others do so.
+    diameter_px
+        Size of the cells that a network is told to look for; None: it measures them.
     """
-    folder = kept / f"{sequence.parent.name}_{sequence.name}_{_name(model)}"
+    sized = "" if diameter_px is None else f"_{diameter_px:g}px"
+    folder = kept / f"{sequence.parent.name}_{sequence.name}_{_name(model)}{sized}"
     folder.mkdir(parents=True, exist_ok=True)
     segmenter: Segmenter | None = None
     for moment in moments(sequence):
         path = folder / f"{moment.frame.frame:05d}.npz"
         found = _read(path)
         if found is None and segmenter is None:
-            segmenter = _segmenter(model)
+            segmenter = _segmenter(model, diameter_px)
             for earlier in moments(sequence):  # it may look at frames before this one, too
                 if earlier.frame.frame >= moment.frame.frame:
                     break
@@ -64,9 +67,9 @@ def detections(sequence: Path, model: str, kept: Path) -> Iterator[Segmented]:
         yield Segmented(moment, found)
 
 
-def _segmenter(model: str) -> Segmenter:
+def _segmenter(model: str, diameter_px: float | None) -> Segmenter:
     if model.endswith(".onnx") or model in zoo.names():
-        return NetworkSegmenter({"model": model})
+        return NetworkSegmenter({"model": model} | ({} if diameter_px is None else {"diameter_px": diameter_px}))
     segmenter: Segmenter = plugins.load("segmenters", model)({})
     return segmenter
 

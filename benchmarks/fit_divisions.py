@@ -1,15 +1,16 @@
 """Fits the score of a division: ``python -m benchmarks.fit_divisions MODEL=SEQUENCE [MODEL=SEQUENCE ...]``.
 
 Runs segmenter and tracker over sequences with truth (``NN`` beside ``NN_GT``), labels every hypothesis that the tracker
-weighs, and prints the constants of :mod:`models.divide.evidence`. Every sequence weighs the same. A network is too good
-on what it was trained on: ``--strip`` fits on mothers in the part of the field that training never learned from alone.
+weighs, and prints the constants of :mod:`models.divide.evidence` by kind, and how well they do on blocks of time that
+they were not fitted on. Every sequence weighs the same. ``MODEL@D`` looks for cells of D px. A network is too good on
+what it was trained on: ``--strip`` fits on mothers in the part of the field that training never learned from alone.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from benchmarks.detections import detections, moments
+from benchmarks.detections import detections
 from models.divide.evidence import (
     BIAS,
     DEPTH,
     FEATURES,
     LATE,
+    SHARPEST,
     VOTED,
     VOTED_BIAS,
     VOTED_WEIGHTS,
@@ -33,32 +35,39 @@ from models.divide.evidence import (
 from models.track.assignment import AssignmentTracker, Linked
 from models.track.measure import Bodies, daughters
 from models.track.memory import Rows
-from models.track.splits import Weighed
+from models.track.options import TrackOptions
+from models.track.splits import Weighed, owners
 from models.train.movie import BORDER_PX
 from models.train.split import SHARE
-from stream import plugins
+from stream.cells import Kind
 from stream.score.overlap import overlap
 from stream.score.truth import Truth, read_mask, read_truth
 from stream.stages import Segmented
 
 Floats = NDArray[np.float64]
 TOLERANCE_FRAMES = 1
-PLAIN, WITH_VOTES = np.array([BIAS, *WEIGHTS]), np.array([VOTED_BIAS, *VOTED_WEIGHTS])
+PLAIN = np.array([BIAS, *WEIGHTS])
+BLOCKS = 5
+"""The movie is cut into so many parts, each of which is left out once."""
+PROPOSED = TrackOptions().split_threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """Hypotheses of one sequence: :func:`models.divide.evidence.described` of each ``(n, DEPTH, len(VOTED))``, whether
-    it was true and whether it lay in the strip that training never learned from ``(n,)``."""
+    it was true, whether it lay in the strip that training never learned from, and in which block of time ``(n,)``."""
 
     name: str
+    kind: Kind
     described: Floats
     true: NDArray[np.bool_]
     strip: NDArray[np.bool_]
+    block: NDArray[np.int64]
 
-    def within(self) -> Candidates:
-        """Return those of the strip alone."""
-        return Candidates(self.name, self.described[self.strip], self.true[self.strip], self.strip[self.strip])
+    def only(self, rows: NDArray[np.bool_]) -> Candidates:
+        """Return some of them."""
+        columns = (getattr(self, name)[rows] for name in ("described", "true", "strip", "block"))
+        return Candidates(self.name, self.kind, *columns)
 
 
 class Watching(AssignmentTracker):
@@ -72,7 +81,10 @@ class Watching(AssignmentTracker):
         self, rows: Rows, mothers: Mothers, linked: Linked, stray: NDArray[np.bool_], within: NDArray[np.bool_]
     ) -> Weighed:
         of, found = super()._weigh(rows, mothers, linked, stray, within), linked.found
-        told = described(mothers.take(of.row), daughters(found, of.one, of.two), found.typical_px)
+        by, mine, doubted = owners(of.row, of.one, of.two, linked.cell_of, stray)
+        taken = ((by >= 0) & ~mine & ~doubted).any(axis=1)
+        pairs = daughters(found, of.one, of.two, mine.any(axis=1), taken)
+        told = described(mothers.take(of.row), pairs, found.typical_px)
         self.weighed, self.centre_px, self.tracks = (of.row, of.one, of.two, told), found.centre_px, rows["id"]
         return of
 
@@ -86,7 +98,8 @@ def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:
     born = {int(label): int(first) for label, first, _, _ in truth.rows}
     parent = {int(label): int(mother) for label, _, _, mother in truth.rows}
     was: deque[Mapping[int, int]] = deque(maxlen=DEPTH + 1)
-    features, true, strip = [], [], []
+    features, true, strip, frames = [], [], [], []
+    kind: Kind = "nuclei"
     for shot in shots:
         tracked = tracker.step(shot)
         frame, shape = tracked.moment.frame.frame, tracked.segmentation.labels.shape
@@ -105,9 +118,18 @@ def watch(shots: Iterable[Segmented], truth: Truth, name: str) -> Candidates:
                 true.append(new and any(past.get(int(tracker.tracks[row])) == mother for past in was))
                 strip.append(tracker.centre_px[[one, two], 1].mean() >= (1 - SHARE) * shape[1])
                 features.append(told)
+                frames.append(frame)
+        kind = tracked.segmentation.kind or kind
         was.append(matches)
     described = np.array(features).reshape(-1, DEPTH, len(VOTED))
-    return Candidates(name, described, np.array(true, np.bool_), np.array(strip, np.bool_))
+    block = blocks(np.array(frames, np.int64))
+    return Candidates(name, kind, described, np.array(true, np.bool_), np.array(strip, np.bool_), block)
+
+
+def blocks(frames: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return in which of :data:`BLOCKS` parts of the movie each frame lies."""
+    first, last = frames.min(initial=0), frames.max(initial=0)
+    return (frames - first) * BLOCKS // (last + 1 - first)
 
 
 def _at_border(centre_px: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -115,15 +137,6 @@ def _at_border(centre_px: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     inside = np.minimum(centre_px, np.array(shape[:2]) - 1 - centre_px).min(axis=1)
     near: NDArray[np.bool_] = inside < 1.5 * BORDER_PX
     return near
-
-
-def shots(sequence: Path, model: str) -> Iterator[Segmented]:
-    """Segment a sequence frame by frame; ``model`` is a segmenter's name or the path of a network."""
-    is_file = model.endswith(".onnx")
-    options = {"model": model} if is_file else {}
-    segmenter = plugins.load("segmenters", "network" if is_file else model)(options)
-    for moment in moments(sequence):
-        yield Segmented(moment, segmenter.step(moment))
 
 
 def chosen(described: Floats, weights: Floats) -> Floats:
@@ -152,6 +165,27 @@ def fit(sets: Sequence[Candidates], start: Floats, stiffness: float) -> Floats:
         counts = np.concatenate([np.full(ok.sum(), 300 / max(ok.sum(), 1)) for ok in known])
         weights = regression(x, y, counts, stiffness)
     return weights
+
+
+def left_out(sets: Sequence[Candidates], start: Floats, stiffness: float) -> str:
+    """Return how well weights do on blocks of time that they were not fitted on, and how well ``start`` does there."""
+    logit, before, true = [], [], []
+    for block in range(BLOCKS):
+        weights = fit([one.only(one.block != block) for one in sets], start, stiffness)
+        for one in sets:
+            mine = one.only(one.block == block)
+            for told, by in ((logit, weights), (before, start)):
+                features = chosen(mine.described, by)
+                told.append(np.nan_to_num(features @ by[1:] + by[0], nan=-SHARPEST))
+            true.append(mine.true)
+    y = np.concatenate(true)
+    return ", before ".join(_loss(np.concatenate(told), y) for told in (logit, before))
+
+
+def _loss(logit: Floats, y: NDArray[np.bool_]) -> str:
+    proposed = logit >= np.log(PROPOSED / (1 - PROPOSED))
+    f1 = 2 * (proposed & y).sum() / max(proposed.sum() + y.sum(), 1)
+    return f"log loss {float((np.logaddexp(0, logit) - y * logit).mean()):.4f}, F1 from {PROPOSED} {f1:.3f}"
 
 
 def regression(x: Floats, y: Floats, counts: Floats, stiffness: float) -> Floats:
@@ -184,28 +218,40 @@ def figures(one: Candidates, weights: Floats) -> str:
 def main() -> None:
     """Print the constants and how well they do."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="MODEL=SEQUENCE")
+    parser.add_argument("sets", nargs="+", metavar="MODEL[@D]=SEQUENCE")
+    parser.add_argument("--kept", type=Path, required=True, help="folder for the cells that were found")
     parser.add_argument("--strip", action="store_true", help="fit on mothers that training never saw")
     parser.add_argument("--plain", action="store_true", help="fit the score that needs no network")
     parser.add_argument("--stiffness", type=float, default=5.0)
-    parser.add_argument("--kept", type=Path, help="folder for the cells that were found, so that they are found once")
     asked = parser.parse_args()
-    sets = []
+    found = []
     for named in asked.sets:
-        model, _, place = named.rpartition("=")
+        told, _, place = named.rpartition("=")
+        model, _, size = told.partition("@")
         sequence = Path(place)
         truth = read_truth(sequence.with_name(sequence.name + "_GT"), None)
-        found = shots(sequence, model) if asked.kept is None else detections(sequence, model, asked.kept)
-        sets.append(watch(found, truth, named))
-    names, start = (FEATURES, PLAIN) if asked.plain else (VOTED, WITH_VOTES)
-    parts = [one.within() if asked.strip else one for one in sets]
-    weights = fit(parts, start, asked.stiffness)
-    print(f"bias {weights[0]:.2f}", *(f"{n} {w:.2f}" for n, w in zip(names, weights[1:], strict=True)), sep="\n")
-    for i, one in enumerate(sets):
-        others = [part for k, part in enumerate(parts) if k != i]
-        print(one.name, "all:", figures(one, weights), "strip:", figures(one.within(), weights), sep="\n  ")
-        if others:
-            print("  without it:", figures(one, fit(others, start, asked.stiffness)))
+        found.append(watch(detections(sequence, model, asked.kept, float(size) if size else None), truth, named))
+    for kind in dict.fromkeys(one.kind for one in found):
+        sets = [one for one in found if one.kind == kind]
+        names, start = (FEATURES, PLAIN) if asked.plain else (VOTED, with_votes(kind))
+        parts = [one.only(one.strip) for one in sets] if asked.strip else sets
+        weights = fit(parts, start, asked.stiffness)
+        print(
+            f"{kind}: bias {weights[0]:.2f}",
+            *(f"{n} {w:.2f}" for n, w in zip(names, weights[1:], strict=True)),
+            sep="\n",
+        )
+        print("on time left out:", left_out(parts, start, asked.stiffness))
+        for i, one in enumerate(sets):
+            others = [part for k, part in enumerate(parts) if k != i]
+            print(one.name, "all:", figures(one, weights), "strip:", figures(one.only(one.strip), weights), sep="\n  ")
+            if others:
+                print("  without it:", figures(one, fit(others, start, asked.stiffness)))
+
+
+def with_votes(kind: Kind) -> Floats:
+    """Return bias and weights as they are."""
+    return np.array([VOTED_BIAS[kind], *VOTED_WEIGHTS[kind]])
 
 
 if __name__ == "__main__":

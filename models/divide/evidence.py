@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stream.cells import Kind
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +31,7 @@ BIAS = -4.0
 """Logistic regression, rounded, on candidates from nuclei in fluorescence, from cells in phase contrast (both with
 near-perfect, with classical and with rough masks) and from the virtual microscope; every set weighs the same."""
 
-VOTED = (*FEATURES, "astray", "parted", "newborn", "newest", "dividing")
+VOTED = (*FEATURES, "astray", "parted", "newborn", "newest", "dividing", "goes_on", "taken", "turned", "was_new")
 """Columns of :func:`voted_evidence`, where a network says where cells were, which are new and which divide.
 
 astray    how far the midpoint of both daughters' votes is from the mother's last place, at most 1
@@ -36,13 +39,24 @@ parted    how far their votes are from each other, at most 1: late splits were o
 newborn   how new both daughters look together: mean of two logits, each between -5 and 5
 newest    the smaller of the two logits
 dividing  how much the mother looked like dividing: the largest logit of her last two frames, likewise
+goes_on   1 where the mother's own track would go on in one of the daughters if nobody divided
+taken     1 where another track would go on in one of them
+turned    how much newer than dividing the daughters look: the smaller difference of their two logits
+was_new   how new the mother looked: the largest logit of her last two frames; two that look like one look both
 """
-VOTED_WEIGHTS = (-4.5, 0.6, -2.4, -0.9, 0.3, -0.1, -1.1, 1.5, -0.1, -1.4, -4.5, -2.0, 0.4, 0.4, 0.3)
-VOTED_BIAS = 1.0
-"""Logistic regression, rounded, by ``benchmarks/fit_divisions.py`` with stiffness 5 on what the networks said of nuclei
-and of cells in phase contrast, recorded and virtual; every set weighs the same. The networks had learned from four
-fifths of the recorded fields, so their word counts a little too much here. The bias is .3 above the fit's: a proposal
-is the likeliest of several hypotheses, and more of them came true than the hypotheses' own probability says."""
+VOTED_WEIGHTS: Mapping[Kind, tuple[float, ...]] = {
+    "nuclei": (-4.5, 0.6, -2.4, -0.9, 0.3, -0.1, -1.1, 1.5, -0.1, -1.4, -4.5, -2.0, 0.4, 0.4, 0.3, 0.0, 0.0, 0.0, 0.0),
+    "phase": (
+        -1.8, -1.1, -1.2, -0.2, -0.2, -0.8, -1.1, 0.5, 2.8, -1.2, -2.7, -1.0, -0.8, 0.6, 1.5, 3.4, -1.1, 1.2, 1.4,
+    ),
+}  # fmt: skip
+VOTED_BIAS: Mapping[Kind, float] = {"nuclei": 1.0, "phase": -4.5}
+"""Logistic regression, rounded, by ``benchmarks/fit_divisions.py`` with stiffness 5. Nuclei: on what the networks said
+of nuclei and of cells in phase contrast, recorded and virtual, every set weighing the same; the last four columns told
+nothing more there, and the bias is .3 above the fit's: a proposal is the likeliest of several hypotheses, and more of
+them came true than the hypotheses' own probability says. Phase contrast: on recorded cells alone, as both networks see
+them at three sizes, with all light and 20 photons. The networks had learned from four fifths of the recorded fields, so
+their word counts a little too much here."""
 SHARPEST = 5.0
 """Logits of a network are not believed beyond this."""
 
@@ -76,26 +90,30 @@ class Mothers:
 @dataclass(frozen=True, slots=True, eq=False)
 class Daughters:
     """Two supposed daughters for each mother: centres, and where they say that they or their mother were, ``(n, 2, 2)``
-    px; areas, brightness and probabilities that they are newborn ``(n, 2)``. NaN: nobody says."""
+    px; areas, brightness and probabilities that they are newborn and that they divide ``(n, 2)``, NaN: nobody says;
+    whether the mother's track, and whether another one, would go on in one of them ``(n,)``."""
 
     centre_px: Floats
     vote_px: Floats
     area_px: Floats
     brightness: Floats
     newborn: Floats
+    dividing: Floats
+    goes_on: NDArray[np.bool_]
+    taken: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.int64]) -> Daughters:
         """Return some of them, repeats allowed."""
         return Daughters(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
-def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floats:
+def likelihood(mothers: Mothers, daughters: Daughters, typical_px: float, kind: Kind | None) -> Floats:
     """Return how probable it is that each mother became her two daughters, 0 to 1.
 
     Where a network's word on votes, daughters and mother is there, it counts. Where a mother has shrunk lately, the
-    split may have been noticed late: then her past is tried too.
+    split may have been noticed late: then her past is tried too. An unknown kind of picture is nuclei.
     """
-    return stated(described(mothers, daughters, typical_px))
+    return stated(described(mothers, daughters, typical_px), kind)
 
 
 def described(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floats:
@@ -113,11 +131,12 @@ def described(mothers: Mothers, daughters: Daughters, typical_px: float) -> Floa
     return told
 
 
-def stated(described: Floats) -> Floats:
+def stated(described: Floats, kind: Kind | None) -> Floats:
     """Return the probability of the likeliest lag for each row of :func:`described`."""
+    name: Kind = kind or "nuclei"
     by_lag = np.where(
         np.isfinite(described).all(axis=-1),
-        _logistic(described, VOTED_WEIGHTS, VOTED_BIAS),
+        _logistic(described, VOTED_WEIGHTS[name], VOTED_BIAS[name]),
         _logistic(described[..., : len(FEATURES)], WEIGHTS, BIAS),
     )
     p: Floats = np.nan_to_num(by_lag * LATE ** np.arange(DEPTH)).max(axis=1)
@@ -159,6 +178,10 @@ def voted_evidence(plain: Floats, mothers: Mothers, daughters: Daughters, typica
         newborn.mean(axis=1),
         newborn.min(axis=1),
         logit(np.fmax.reduce(mothers.dividing[:, lag : lag + 2], axis=1)),
+        daughters.goes_on.astype(np.float64),
+        daughters.taken.astype(np.float64),
+        (logit(daughters.newborn) - logit(daughters.dividing)).min(axis=1),
+        logit(np.fmax.reduce(mothers.newborn[:, lag : lag + 2], axis=1)),
     )
     return np.concatenate([plain, np.stack(columns, axis=1)], axis=1)
 

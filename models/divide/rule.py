@@ -217,7 +217,7 @@ def _begun(event: Event, tracked: Tracked, found: Bodies) -> Pending:
 def _best_pair(mother: Mothers, found: Bodies, cells: NDArray[np.int64]) -> float:
     one, two = np.triu_indices(len(cells), 1)
     mothers = mother.take(np.zeros(len(one), np.int64))
-    return float(likelihood(mothers, daughters(found, cells[one], cells[two]), found.typical_px).max())
+    return float(likelihood(mothers, daughters(found, cells[one], cells[two]), found.typical_px, found.kind).max())
 
 
 def _are_fused(tracked: Tracked, ids: tuple[int, ...]) -> bool:

@@ -21,6 +21,7 @@ WIDEST = 1 << 22
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,11 +179,27 @@ def measured(
     return found, runs
 
 
-def daughters(found: Bodies, one: Longs, two: Longs) -> Daughters:
-    """Return pairs of cells, given by their rows in ``found``, as supposed daughters."""
+def daughters(
+    found: Bodies, one: Longs, two: Longs, goes_on: Bools | None = None, taken: Bools | None = None
+) -> Daughters:
+    """Return pairs of cells, given by their rows in ``found``, as supposed daughters.
+
+    Parameters
+    ----------
+    goes_on, taken : (n,) bool
+        As :class:`models.divide.evidence.Daughters` has them; None: as usual, the mother's track in one of them and no
+        other track.
+    """
     pair = np.stack([one, two], axis=1)
     return Daughters(
-        found.centre_px[pair], found.vote_px[pair], found.area_px[pair], found.brightness[pair], found.newborn[pair]
+        found.centre_px[pair],
+        found.vote_px[pair],
+        found.area_px[pair],
+        found.brightness[pair],
+        found.newborn[pair],
+        found.dividing[pair],
+        np.ones(len(one), np.bool_) if goes_on is None else goes_on,
+        np.zeros(len(one), np.bool_) if taken is None else taken,
     )
 
 

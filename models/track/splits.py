@@ -80,21 +80,27 @@ def weigh(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs, stray: B
     row, one, two = (column[~stray[row]] for column in (row, one, two))
     if len(row) == 0:
         return Weighed(row, one, two, np.zeros(0), np.zeros(0))
-    pairs = daughters(found, one, two)
-    p = likelihood(mothers.take(row), pairs, found.typical_px)
-    owner = np.full(len(found), -1, np.int64)
-    seen = np.nonzero(cell_of >= 0)[0]
-    owner[cell_of[seen]] = seen
-    by = np.stack([owner[one], owner[two]], axis=1)
-    doubted = (by >= 0) & stray[by]
-    takes = ((by >= 0) & (by != row[:, None]) & ~doubted).any(axis=1)
+    by, mine, doubted = owners(row, one, two, cell_of, stray)
+    goes_on, takes = np.any(mine, axis=1, keepdims=False), np.any((by >= 0) & ~mine & ~doubted, axis=1)
+    pairs = daughters(found, one, two, goes_on, takes)
+    p = likelihood(mothers.take(row), pairs, found.typical_px, found.kind)
     enough = np.where(takes, least.taken, np.where(doubted.any(axis=1), least.stray, least.new))
     for side in range(2):
         its = np.nonzero(doubted[:, side] & ~takes)[0]
         if len(its):
             sums = joined(mothers.take(row[its]), mothers.take(by[its, side]))
-            p[its] = np.maximum(p[its], likelihood(sums, pairs.take(its), found.typical_px))
+            p[its] = np.maximum(p[its], likelihood(sums, pairs.take(its), found.typical_px, found.kind))
     return Weighed(row, one, two, p, enough)
+
+
+def owners(row: Longs, one: Longs, two: Longs, cell_of: Longs, stray: Bools) -> tuple[Longs, Bools, Bools]:
+    """Return the tracks that go on in both cells of each supposed division if nobody divides, or -1, whether these are
+    the mother, and whether they are doubted; ``(n, 2)`` each."""
+    owner = np.full(max(cell_of.max(initial=0), one.max(initial=0), two.max(initial=0)) + 1, -1, np.int64)
+    seen = np.nonzero(cell_of >= 0)[0]
+    owner[cell_of[seen]] = seen
+    by = np.stack([owner[one], owner[two]], axis=1)
+    return by, by == row[:, None], (by >= 0) & stray[by]
 
 
 def hypotheses(mothers: Mothers, found: Bodies, made: Links, cell_of: Longs) -> tuple[Longs, Longs, Longs]:

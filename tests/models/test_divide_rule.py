@@ -153,7 +153,11 @@ def score(
     mother_area=314.0,
     votes_away=(np.nan, np.nan),
     new=(np.nan, np.nan),
+    divides=(0.2, 0.2),
     mother_is=(np.nan, np.nan),
+    goes_on=True,
+    taken=False,
+    kind=None,
 ):
     place = np.array([[50.0, 50.0]])
     past = np.full((1, DEPTH), mother_area)
@@ -161,8 +165,11 @@ def score(
     mother = Mothers(np.repeat(place[:, None], DEPTH, 1), past, *known, np.array([9]))
     centres = np.array([[[50.0 + middle, 50.0 + half], [50.0 + middle, 50.0 - half]]])
     votes = np.array([[[50.0 + away, 50.0] for away in votes_away]])
-    pair = Daughters(centres, votes, np.array([area]), np.full((1, 2), 0.5), np.array([new]))
-    return float(likelihood(mother, pair, 20.0)[0])
+    ties = [np.array([tie]) for tie in (goes_on, taken)]
+    pair = Daughters(
+        centres, votes, np.array([area]), np.full((1, 2), 0.5), np.array([new]), np.array([divides]), *ties
+    )
+    return float(likelihood(mother, pair, 20.0, kind)[0])
 
 
 TOLD = {"half": 10.0, "votes_away": (1.0, 2.0), "new": (0.75, 0.7), "mother_is": (0.1, 0.4)}
