@@ -10,6 +10,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 _LAST = 1_000_000
 _CLOSE_S = 10.0
-"""How long the end of a run waits for a command that the hardware is busy with."""
+"""How long the end of a run waits for all commands that the hardware is busy with."""
 
 
 class Applies(Protocol):
@@ -182,9 +183,10 @@ class Desk:
         with self._answers.lock:
             self._closed = True
         self._waiting.put((-_LAST, next(self._order), None))
+        over_s = time.monotonic() + _CLOSE_S
         for thread in (self._thread, *self._urgent):
             if thread.is_alive():
-                thread.join(timeout=_CLOSE_S)
+                thread.join(max(0.0, over_s - time.monotonic()))
         for pending in self._answers:
             if pending.readback is not None and pending.readback.pending is None:
                 self._answers.applied(pending, None)

@@ -33,13 +33,17 @@ from stream.stages import Driver, Readback
 from stream.wire.codec import encode_fact, encode_frame, encode_gap
 from stream.wire.control import ControlServer, Query, Ready, Request
 from stream.wire.messages import Alive
-from stream.wire.publish import Publisher
+from stream.wire.publish import LONGEST_END_S, Publisher
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 _STATUS_NS = 500_000_000
 _ANALYSIS = "analyse"
+_END_S = 70.0
+"""How long the end may take in all, whoever is slow; a supervisor waits for ten seconds more."""
+_STEP_S = 5.0
+"""How long a part of it waits for one who does nothing."""
 
 
 class Rig:
@@ -178,15 +182,20 @@ class Rig:
                 self._tell_status()
 
     def close(self, reason: str) -> None:
-        """Answer what is open, tell everyone that the stream ended, and close the ports."""
+        """Answer what is open, tell everyone that the stream ended, and close the ports; in :data:`_END_S` at most."""
+        over_ns = now_ns() + round(_END_S * 1e9)
+
+        def left_s(most_s: float) -> float:
+            return min(most_s, max(0.0, (over_ns - now_ns()) / 1e9))
+
         self._desk.close()
-        self._teller.flush(5.0)
+        self._teller.flush(left_s(_STEP_S))
         self._publisher.send(encode_fact({"fact": "ended", "reason": reason}))
-        if not self._publisher.finish(5.0):
-            log.warning("not every consumer said bye within 5 s")
+        if not self._publisher.finish(left_s(_STEP_S), longest_s=left_s(LONGEST_END_S)):
+            log.warning("not every consumer took all that waited for it and said bye")
         self._stop.set()
-        self._listener.join(5)
-        self._teller.close(5.0)
+        self._listener.join(left_s(_STEP_S))
+        self._teller.close(left_s(_STEP_S))
         self._control.close()
 
     def _frame(self, frame: Frame) -> None:

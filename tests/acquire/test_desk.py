@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,17 @@ def test_closing_answers_everything_that_is_open(bench: Bench) -> None:
     bench.desk.close()
     assert bench.final("busy").state == "applied"
     assert bench.final("waiting").state == "refused"
+
+
+def test_the_end_waits_for_all_that_hang_together(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.acquire.desk._CLOSE_S", 0.5)
+    bench.driver.gate.clear()
+    for number in range(8):
+        bench.ask(f"stop {number}", Stop(), cause=Cause())
+    begun = time.monotonic()
+    bench.desk.close()
+    assert time.monotonic() - begun < 3
+    bench.driver.gate.set()
 
 
 def test_what_arrives_after_the_end_is_refused(bench: Bench) -> None:
