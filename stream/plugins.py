@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -48,8 +51,21 @@ def load(group: Group, name: str, base: Path | None = None) -> Any:
     ConfigError
         Nothing has this name (the nearest one is given), or its module cannot be imported (with what is missing).
     """
-    if ".py:" in name:
-        return _from_file(group, name, base)
+    with _root_level_kept():
+        return _from_file(group, name, base) if ".py:" in name else _installed(group, name)
+
+
+@contextmanager
+def _root_level_kept() -> Iterator[None]:
+    """Keep how much a node logs: pymmcore-plus, when it is imported, has every library log to the last detail."""
+    level = logging.root.level
+    try:
+        yield
+    finally:
+        logging.root.setLevel(level)
+
+
+def _installed(group: Group, name: str) -> Any:
     found = [point for point in entry_points(group=f"cytoloop.{group}") if point.name == name]
     if not found:
         known = names(group)
