@@ -29,7 +29,7 @@ class TrackOptions(Settings):
     """The smallest probability at which an unexpected cell and its neighbour become daughters."""
     take_threshold: float = Field(default=0.57, gt=0, lt=1)
     """The same where another track would go on in one of them, though both say that they come from the mother."""
-    stray_threshold: float = Field(default=0.47, gt=0, lt=1)
+    stray_threshold: float = Field(default=0.65, gt=0, lt=1)
     """The same where one of them began alone a frame ago."""
     first_id: int = Field(default=1, ge=1)
     """The first track id; a restarted analysis begins above those it has used."""
