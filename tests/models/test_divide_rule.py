@@ -189,3 +189,26 @@ def test_the_score_falls_as_the_evidence_worsens(name):
     assert scores[0] > 0.75
     odds = [p / (1 - p) for p in scores]
     assert odds[-1] < 0.5 * odds[0]
+
+
+TOLD_IN_PHASE = {**TOLD, "kind": "phase", "divides": (0.2, 0.2), "mother_is": (0.5, 0.6)}
+WORSE_IN_PHASE = {
+    "the votes go astray": [{**TOLD_IN_PHASE, "votes_away": (v, 2 * v)} for v in (1.0, 5.0, 8.0)],
+    "the mother goes on elsewhere": [{**TOLD_IN_PHASE, "goes_on": told} for told in (True, False)],
+    "a daughter is another track's": [{**TOLD_IN_PHASE, "taken": told} for told in (False, True)],
+    "a daughter still divides": [{**TOLD_IN_PHASE, "divides": (0.2, v)} for v in (0.2, 0.5, 0.8)],
+    "the mother did not look new": [{**TOLD_IN_PHASE, "mother_is": (v, 0.6)} for v in (0.6, 0.3, 0.1)],
+}
+
+
+@pytest.mark.parametrize("name", WORSE_IN_PHASE)
+def test_in_phase_contrast_more_is_looked_at(name):
+    scores = [score(**one) for one in WORSE_IN_PHASE[name]]
+    assert scores == sorted(scores, reverse=True)
+    odds = [p / (1 - p) for p in scores]
+    assert odds[-1] < 0.5 * odds[0]
+
+
+def test_of_nuclei_the_same_is_said_whoever_goes_on():
+    told = [{}, {"goes_on": False}, {"taken": True}, {"divides": (0.8, 0.1)}, {"kind": "nuclei"}]
+    assert len({score(**TOLD, **one) for one in told}) == 1
