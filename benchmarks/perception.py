@@ -62,20 +62,20 @@ FLOORS: Limits = {
         "division_f1": 0.92, "f1_asof_1": 0.91, "f1_asof_3": 0.91,
     },
     ("phase", PSC, None): {
-        "DET": 0.975, "SEG_ST": 0.83, "TRA": 0.973, "CHOTA": 0.865, "CT": 0.37,
-        "division_f1": 0.775, "f1_asof_1": 0.78, "f1_asof_3": 0.775,
+        "DET": 0.975, "SEG_ST": 0.83, "TRA": 0.973, "CHOTA": 0.868, "CT": 0.37,
+        "division_f1": 0.8, "f1_asof_1": 0.8, "f1_asof_3": 0.8,
     },
     ("phase", PSC, 20): {"DET": 0.96},
     ("phase-fast", PSC, None): {
-        "DET": 0.975, "TRA": 0.974, "CHOTA": 0.855, "CT": 0.355,
-        "division_f1": 0.775, "f1_asof_1": 0.77, "f1_asof_3": 0.77,
+        "DET": 0.975, "TRA": 0.974, "CHOTA": 0.865, "CT": 0.355,
+        "division_f1": 0.805, "f1_asof_1": 0.8, "f1_asof_3": 0.805,
     },
 }  # fmt: skip
 """What must at least be reached: just below what was measured, in float32 or bf16."""
 CEILINGS: Limits = {
     ("nuclei", HELA, None): {"retract_rate": 0.03, "false_confirmed_per_1000": 2.0, "ece": 0.08},
     ("nuclei-fast", HELA, None): {"retract_rate": 0.03, "false_confirmed_per_1000": 2.0, "ece": 0.07},
-    ("phase", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.1},
+    ("phase", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.08},
     ("phase-fast", PSC, None): {"retract_rate": 0.05, "false_confirmed_per_1000": 1.5, "ece": 0.08},
 }
 """What must not be exceeded, likewise."""
