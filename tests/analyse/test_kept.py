@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -97,6 +97,15 @@ class Life:
         self.facts.close()
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What came of an analysis that nothing stopped."""
+
+    told: list[Event]
+    files: dict[str, bytes]
+    tracks: list[Any]
+
+
 def lived(run_dir: Path, parts: Sequence[Sequence[Frame]], monkeypatch: pytest.MonkeyPatch, **how: Any) -> list[Event]:
     """Let one analysis after the other see a part of a movie; all but the last die. Return what policies were told."""
     told = []
@@ -123,18 +132,26 @@ def tracks_of(run_dir: Path) -> list[Any]:
     return rows
 
 
+@pytest.fixture(scope="module")
+def whole(movie: list[Frame], tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """One analysis that saw the whole movie: what each cut one is held against."""
+    run_dir = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        told = lived(run_dir, [movie], monkeypatch)
+    return Whole(told, files_of(run_dir), tracks_of(run_dir))
+
+
 @pytest.mark.parametrize("cut", CUTS)
 def test_an_analysis_that_died_goes_on_as_if_it_had_not(
-    cut: int, movie: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cut: int, movie: list[Frame], whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = lived(tmp_path / "whole", [movie], monkeypatch)
     at = 2 * cut + 2
     turned = [movie[at + 1], movie[at], *movie[at + 2 :]]  # the channel that nobody segments comes first now
     told = lived(tmp_path / "cut", [movie[:at], turned], monkeypatch)
-    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
-    assert tracks_of(tmp_path / "cut") == tracks_of(tmp_path / "whole")
-    assert any(event.kind == "division" and event.context for event in whole)
-    assert told == whole
+    assert files_of(tmp_path / "cut") == whole.files
+    assert tracks_of(tmp_path / "cut") == whole.tracks
+    assert any(event.kind == "division" and event.context for event in whole.told)
+    assert told == whole.told
     assert not list((tmp_path / "cut" / "state").iterdir()), "a stream that ended leaves nothing to go on with"
 
 
