@@ -8,8 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.errors import ConfigError, StoreError
+from stream.settings import parse
 
 
 def simulate(

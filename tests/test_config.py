@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import Configuration, WatchSettings, load, parse
+from stream.config import Configuration, WatchSettings, load
 from stream.errors import ConfigError
 from stream.examples import folder
+from stream.settings import parse
 
 WRONG = {
     "an unknown table": ("[camra]\n", "unknown key 'camra'; did you mean 'camera'?"),

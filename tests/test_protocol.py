@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream.config import Configuration, PlanSettings, load, parse
+from stream.config import Configuration, PlanSettings, load
 from stream.errors import ConfigError
 from stream.examples import folder
 from stream.protocol import as_protocol, read_protocol, times_ms
+from stream.settings import parse
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt plan": ({"z_plann": {"range": 1}}, "unknown key 'z_plann'; did you mean 'z_plan'?"),

@@ -24,12 +24,12 @@ from drivers.micromanager.rig import Rig
 from drivers.micromanager.stimulate import Places
 from drivers.micromanager.stream_mode import StreamMode
 from drivers.micromanager.unload import unload
-from stream import config
 from stream.clock import now_ns
 from stream.command import ACTION_KINDS, Acquire, Cancel, Command
 from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.frame import Ended, Frame, Gap
+from stream.settings import parse
 from stream.stages import Readback, StillGood, always
 
 Options = TypeVar("Options", bound=MicroManagerOptions)
@@ -93,7 +93,7 @@ class MicroManagerDriver(Generic[Options]):
             raise DriverError("the driver is open already; stop it first")
         # It logs every event of an acquisition to every handler there is.
         logging.getLogger("pymmcore-plus").setLevel(logging.WARNING)
-        options = config.parse(self._options_model, settings.options, "[camera.options]")
+        options = parse(self._options_model, settings.options, "[camera.options]")
         self._owner = Owner()
         self._owner.on_failure(self._owner_failed)
         self._owner.start()
@@ -118,7 +118,7 @@ class MicroManagerDriver(Generic[Options]):
         ConfigError, DriverError
             As :meth:`open` does.
         """
-        asked = config.parse(self._options_model, settings.options, "[camera.options]").properties
+        asked = parse(self._options_model, settings.options, "[camera.options]").properties
         options = {name: value for name, value in settings.options.items() if name != "properties"}
         try:
             self.open(settings.model_copy(update={"options": options}), run="look", session="look")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from pydantic import Field, field_validator
 
-from stream.config import Settings
 from stream.errors import ConfigError
+from stream.settings import Settings
 
 
 class PropertyName(NamedTuple):

@@ -16,9 +16,10 @@ from drivers.replay.open import open_recording
 from drivers.replay.recording import Pixels, Plane, Recording, as_pixels
 from stream.clock import HOST, now_ns, wall_ns
 from stream.command import Command, Pause, Resume, SetInterval, Stop
-from stream.config import CameraSettings, PlanSettings, Settings, parse
+from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, FrameError, Refused, SourceError
 from stream.frame import T_RECORDED_MS, Affine, Ended, Frame, Gap, Stamps, Stride, field_name
+from stream.settings import Settings, parse
 from stream.stages import Readback, StillGood, always
 
 _log = logging.getLogger(__name__)

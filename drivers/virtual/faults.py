@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from stream.config import Settings
+from stream.settings import Settings
 
 
 class _Fault(Settings):

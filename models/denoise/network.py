@@ -24,8 +24,8 @@ from models.denoise.spec import FRAMES, INPUTS, MULTIPLE, PLANES, DenoiseSpec
 from models.runtime import Session, open_session
 from models.spec import PROPERTY
 from models.zoo.metadata import properties
-from stream.config import parse
 from stream.errors import ConfigError, StageError
+from stream.settings import parse
 from stream.stages import Moment
 
 MOST = np.float32(6)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
 
 from models.denoise.noise import Noise, estimate
-from stream.config import Settings
+from stream.settings import Settings
 
 
 class NoiseOptions(Settings):

@@ -14,7 +14,7 @@ from models.denoise import kernel
 from models.denoise.memory import Memory, Scene
 from models.denoise.noise import Noise
 from models.denoise.options import NoiseOptions
-from stream.config import parse
+from stream.settings import parse
 from stream.stages import Moment
 
 MISSED_TOO_MANY = 2

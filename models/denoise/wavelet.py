@@ -12,7 +12,7 @@ from pydantic import Field
 from models.denoise import kernel, starlet
 from models.denoise.noise import Noise
 from models.denoise.recursive import DenoiseOptions, RecursiveDenoiser, sealed
-from stream.config import parse
+from stream.settings import parse
 from stream.stages import Moment
 
 

@@ -18,9 +18,9 @@ from models.divide.warning import Warnings
 from models.segment.scale import HALO_SHARE, halo_share
 from models.track.measure import Bodies, bodies
 from stream.cells import Kind
-from stream.config import parse
 from stream.errors import StageError
 from stream.event import Event
+from stream.settings import parse
 from stream.stages import Tracked
 
 SCHEMA = 4

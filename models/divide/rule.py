@@ -15,11 +15,11 @@ from models.divide.after import After, apart_of, relative_area
 from models.divide.evidence import Mothers, likelihood
 from models.divide.past import PAST, Past, as_mothers, remember
 from models.track.measure import Bodies, bodies, daughters
-from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.event import Event, Status, event_id
 from stream.frame import FrameRef
 from stream.lineage import Tracks, TrackState
+from stream.settings import Settings, parse
 from stream.stages import Tracked
 
 SCHEMA = 3

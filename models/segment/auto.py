@@ -18,9 +18,9 @@ from models.segment.fit import ENOUGH, LEAST_DIAMETER_PX
 from models.segment.network import NetworkSegmenter, nothing
 from models.segment.scale import HALO_SHARE, halo_share, is_grain
 from stream.cells import Kind, Segmentation
-from stream.config import Settings, parse
 from stream.errors import RuntimeUnavailable, StageError
 from stream.frame import Frame
+from stream.settings import Settings, parse
 from stream.stages import Moment, Segmenter
 
 LOG = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from models.segment.parts import cells_of
 from models.segment.recipe import NUCLEI, PHASE, Recipe
 from models.segment.scale import HALO_SHARE, blob_diameter_px, halo_share
 from stream.cells import Floats, Ints, Kind, Segmentation, make_cells
-from stream.config import Settings, parse
 from stream.errors import StageError
+from stream.settings import Settings, parse
 from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)

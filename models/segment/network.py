@@ -23,9 +23,9 @@ from models.segment.scale import is_grain
 from models.segment.sessions import Wanted, open_ahead
 from models.segment.sight import Network, Retina, Sight, zoom_for
 from stream.cells import Floats, Kind, Segmentation, make_cells
-from stream.config import Settings, parse
 from stream.errors import StageError
 from stream.frame import Frame
+from stream.settings import Settings, parse
 from stream.stages import Moment
 
 LOG = logging.getLogger(__name__)

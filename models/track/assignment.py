@@ -27,9 +27,9 @@ from models.track.splits import Least, Split, Weighed, choose, weigh
 from models.track.strays import strays
 from models.track.write import SMOOTHING
 from stream.cells import Cells, Segmentation
-from stream.config import parse
 from stream.errors import StageError
 from stream.lineage import TrackState
+from stream.settings import parse
 from stream.stages import Segmented, Tracked
 
 Floats = NDArray[np.float64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from stream.config import Settings
+from stream.settings import Settings
 
 
 class TrackOptions(Settings):

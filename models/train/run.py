@@ -17,8 +17,8 @@ from models.train.pairs import read_pairs
 from models.train.plot import plot
 from models.train.settings import Source, TrainSettings, data_root
 from models.zoo.pack import export_with_check
-from stream.config import parse, read_toml
 from stream.errors import ConfigError
+from stream.settings import parse, read_toml
 
 Simulate = Callable[[Path, Path, int, int], None]
 """``simulate(config, out, frames, seed)``: writes a virtual movie with its truth."""

@@ -16,7 +16,7 @@ from models.spec import NORMALISATIONS
 from models.train.movie import Movie
 from models.train.noise import fewer_photons
 from stream.cells import Kind
-from stream.config import Settings
+from stream.settings import Settings
 
 Floats = NDArray[np.float32]
 NEAR_DIVISION_PX = 60.0

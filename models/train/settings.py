@@ -11,8 +11,8 @@ from pydantic import Field
 from models.spec import HEADS, MULTIPLE, Head, NetSpec
 from models.train.sample import Augmentation
 from stream.cells import Kind
-from stream.config import Settings
 from stream.errors import SourceError
+from stream.settings import Settings
 
 
 class Source(Settings):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from stream.config import Settings
 from stream.errors import StageError
+from stream.settings import Settings
 
 Figure = Mapping[str, str | int | float | None]
 """One row: ``sequence``, ``role`` and the figures by name; None where the truth for it is not there."""

@@ -9,8 +9,8 @@ from typing import Any
 from stream.acquire.guard import OURS
 from stream.acquire.pending import Pending
 from stream.command import NEVER_ASKED, Command
-from stream.config import LimitSettings
 from stream.metrics import APPROVALS_WAITING
+from stream.safety import LimitSettings
 
 WAITS = "waits for approval"
 """The reason in the ack of a command that waits."""

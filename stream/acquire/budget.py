@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 from stream.command import Action, Command, SetExposure, SetInterval, SetLight
-from stream.config import DoseSettings
+from stream.safety import DoseSettings
 
 _J_PER_CM2 = 1e-4
 """One µJ/mm² in J/cm²."""

@@ -18,9 +18,9 @@ from stream.acquire.outline import Outline
 from stream.acquire.promised import Promised
 from stream.acquire.shutter import OpenShutter
 from stream.command import Acquire, Action, AddPosition, Command, SetExposure, SetLight, Stimulate
-from stream.config import DoseSettings
 from stream.facts.rig import Dose
 from stream.frame import Frame, parse_field, plan_field
+from stream.safety import DoseSettings
 
 RESERVE_FRAMES = 2
 """Frames that may still come while the light is being closed: their light is kept back."""

@@ -29,11 +29,12 @@ from stream.command import (
     SetLight,
     Stimulate,
 )
-from stream.config import DoseSettings, LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import field_name, plan_field
 from stream.layout import Position, has_grid
 from stream.protocol import positions_of
+from stream.safety import DoseSettings, LimitSettings
 from stream.stages import Readback
 
 _FUTURE_TOLERANCE_NS = 60_000_000_000

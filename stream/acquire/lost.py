@@ -15,8 +15,8 @@ from stream.acquire.dose import DoseLedger
 from stream.acquire.pausing import OPERATOR, RIG, Pausing
 from stream.clock import wall_ns
 from stream.command import Action, Command, Pause, Resume, SetLight, Stop, Target
-from stream.config import LimitSettings
 from stream.metrics import FALLBACKS
+from stream.safety import LimitSettings
 
 log = logging.getLogger(__name__)
 

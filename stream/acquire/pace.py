@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from stream.config import LimitSettings
+from stream.safety import LimitSettings
 
 _ANY = ""
 _SECOND_NS = 1_000_000_000

@@ -10,8 +10,8 @@ from stream.acquire.visits import Visits
 from stream.acquire.ways import crossing, inside
 from stream.acquire.whereabouts import Goal, Whereabouts
 from stream.command import AddPosition, Command
-from stream.config import LimitSettings
 from stream.layout import Position
+from stream.safety import LimitSettings
 
 _BLIND = "no frame shows yet where the stage is, so nobody knows"
 

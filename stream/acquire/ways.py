@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.config import Box
+from stream.safety import Box
 
 XY = tuple[float, float]
 _Numbers = NDArray[np.float64]

@@ -21,10 +21,11 @@ from stream.bench.mix import SLOW, draw
 from stream.bench.times import Answer, row
 from stream.clock import now_ns, wall_ns
 from stream.command import Ack, Action, Cause, Command
-from stream.config import CameraSettings, Configuration, LimitSettings, PlanSettings, RunSettings, WatchSettings
+from stream.config import CameraSettings, Configuration, PlanSettings, RunSettings, WatchSettings
 from stream.errors import DriverError
 from stream.facts import run_folder
 from stream.frame import Frame, FrameRef
+from stream.safety import LimitSettings
 from stream.wire.control import ControlClient
 from stream.wire.policy import latest
 from stream.wire.subscribe import Subscriber

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream.command import ACTION_KINDS, ALWAYS_ALLOWED, NEVER_ASKED
-from stream.config import Configuration, LimitSettings
+from stream.config import Configuration
+from stream.safety import LimitSettings
 
 MOVES = ("move_stage", "recentre", "add_position", "acquire")
 """Kinds that may take the stage elsewhere."""

@@ -11,9 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.errors import StoreError
 from stream.facts.opening import NO_ROOM
+from stream.settings import parse
 
 log = logging.getLogger(__name__)
 

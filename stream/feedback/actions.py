@@ -30,10 +30,10 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from stream.command import ACTION_KINDS, Action, MoveStage, SetLight
-from stream.config import Settings, parse
 from stream.errors import ConfigError, PolicyError
 from stream.event import Event, Point
 from stream.protocol import as_protocol
+from stream.settings import Settings, parse
 
 ACTIONS: dict[str, type[Any]] = {cls.model_fields["kind"].default: cls for cls in get_args(get_args(Action)[0])}
 REFERENCES: dict[str, tuple[Any, Callable[[Event], Any]]] = {

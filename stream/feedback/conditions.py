@@ -30,8 +30,8 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from stream.cells import STATES
-from stream.config import Settings
 from stream.event import KINDS, TICK, Context, Event
+from stream.settings import Settings
 
 
 class Bounds(Settings):

@@ -35,11 +35,11 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from stream.command import Action
-from stream.config import Settings, parse, read_toml
 from stream.errors import ConfigError
 from stream.event import KINDS, STATUSES, TICK, Event
 from stream.feedback.actions import Template, known_name
 from stream.feedback.conditions import Conditions, Past
+from stream.settings import Settings, parse, read_toml
 from stream.stages import Wish
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stream.config import Configuration, PlanSettings, parse
+from stream.config import Configuration, PlanSettings
 from stream.errors import ConfigError
+from stream.settings import parse
 
 ARMS = ("policy", "without", "fixed")
 """With the policies; the plan alone; the plan alone at the interval that spends the light of the first."""

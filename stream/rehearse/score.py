@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stream.config import DoseSettings
 from stream.frame import is_aside
 from stream.rehearse.account import Answered, Taken, Told, of_rig, told
 from stream.rehearse.truth import Key, Mitosis, Sight, Truth, read
+from stream.safety import DoseSettings
 
 NEAR_UM = 10.0
 """A division is told in the right place within so much of the true one: less than a nucleus."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from stream.command import Cause, Decision, MoveStage, Pause, SetExposure, Stop
-from stream.config import Configuration, LimitSettings
+from stream.config import Configuration
+from stream.safety import LimitSettings
 from tests.cases.hand_rig import Table
 
 MOVE = MoveStage(x_um=5)

@@ -16,7 +16,8 @@ from useq import MDASequence
 
 from stream import command as c
 from stream.acquire.ways import crosses, inside
-from stream.config import Configuration, DoseSettings, LimitSettings, PlanSettings
+from stream.config import Configuration, PlanSettings
+from stream.safety import DoseSettings, LimitSettings
 from tests.cases.hand_rig import Table
 
 ZONE = (20.0, 40.0, -10.0, 60.0)

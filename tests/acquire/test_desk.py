@@ -29,10 +29,11 @@ from stream.command import (
     SetRoi,
     Stop,
 )
-from stream.config import CameraSettings, LimitSettings, PlanSettings
+from stream.config import CameraSettings, PlanSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame
+from stream.safety import LimitSettings
 from stream.stages import Readback, StillGood, always
 
 

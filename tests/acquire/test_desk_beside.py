@@ -15,9 +15,10 @@ from stream.acquire.guard import Guard
 from stream.acquire.recent import Recent
 from stream.clock import FakeClock, wall_ns
 from stream.command import Ack, Acquire, Action, Cancel, Cause, Command
-from stream.config import LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.facts.rig import RigFacts
 from stream.frame import Frame
+from stream.safety import LimitSettings
 from stream.stages import Readback, StillGood, always
 
 BURST = Acquire.model_validate({"sequence": {"time_plan": {"interval": 0, "loops": 3}}})

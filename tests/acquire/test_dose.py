@@ -14,9 +14,9 @@ from stream.acquire.dose import DoseLedger
 from stream.acquire.outline import outline
 from stream.clock import wall_ns
 from stream.command import Acquire, Action, Cause, Command, SetExposure, SetInterval, SetLight, Stimulate
-from stream.config import DoseSettings
 from stream.facts.rig import Dose
 from stream.frame import Frame, Stamps
+from stream.safety import DoseSettings
 
 FIELD = "c:p0"
 MASK = (((0, 0), (0, 2), (2, 2)),)

@@ -28,8 +28,9 @@ from stream.command import (
     Stimulate,
     Stop,
 )
-from stream.config import LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.frame import Frame, FrameRef, Stamps
+from stream.safety import LimitSettings
 from stream.stages import Readback
 
 LIMITS = LimitSettings(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from stream.command import Cause, MoveStage, Pause, Resume, Stimulate, Stop
-from stream.config import Configuration, DoseSettings, LimitSettings
+from stream.config import Configuration
+from stream.safety import DoseSettings, LimitSettings
 from tests.cases.hand_rig import Table
 
 MASK = (((0, 0), (0, 2), (2, 2)),)

@@ -13,8 +13,9 @@ from drivers.virtual.driver import VirtualDriver
 from stream import command as c
 from stream.acquire.dose import DoseLedger
 from stream.acquire.spending import Spending
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.facts.rig import RigFacts
+from stream.settings import parse
 from tests.cases.rig_bench import RigBench, rig_bench
 
 CAMERA = {

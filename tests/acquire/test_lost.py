@@ -13,8 +13,9 @@ from stream.acquire.lost import Lost
 from stream.acquire.pausing import Pausing
 from stream.clock import FakeClock
 from stream.command import Action, Cause, Command, Pause, Resume, SetInterval, SetLight, Target
-from stream.config import DoseSettings, LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.frame import Frame, Stamps
+from stream.safety import DoseSettings, LimitSettings
 
 SECOND = 10**9
 

@@ -12,10 +12,11 @@ import pytest
 
 from stream.acquire.rig import Rig
 from stream.command import Action, Command, Pause, Resume, SetExposure, SetLight, Stimulate
-from stream.config import Configuration, DoseSettings, PlanSettings, RunSettings
+from stream.config import Configuration, PlanSettings, RunSettings
 from stream.errors import DriverError, Refused
 from stream.facts.rig import RigFacts
 from stream.frame import Ended, Frame, Gap
+from stream.safety import DoseSettings
 from stream.stages import Readback
 from stream.wire.control import ControlServer
 from stream.wire.publish import Publisher

@@ -13,9 +13,10 @@ from stream import plugins
 from stream.acquire import node
 from stream.clock import wall_ns
 from stream.command import Ack, AckState, Command, Pause
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.errors import DriverError, WireError
 from stream.facts.rig import RigFacts
+from stream.settings import parse
 from stream.surroundings import Surroundings
 from stream.wire.control import ControlServer
 

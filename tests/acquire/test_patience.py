@@ -20,11 +20,12 @@ from stream.acquire.rig import Rig
 from stream.analyse.analysis import Analysis
 from stream.analyse.pipeline import Pipeline
 from stream.clock import FakeClock, wall_ns
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.facts.analysis import AnalysisFacts
 from stream.facts.questions import summary
 from stream.facts.rig import RigFacts
 from stream.frame import Frame, Stamps
+from stream.settings import parse
 from stream.wire.control import ControlClient, ControlServer
 from stream.wire.messages import EndOfStream
 from stream.wire.policy import lossless

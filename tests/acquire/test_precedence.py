@@ -9,7 +9,8 @@ import pytest
 
 from stream.acquire.precedence import priority, supersedes
 from stream.command import Action, Cause, Command, MoveStage, SetExposure, SetLight
-from stream.config import Configuration, LimitSettings
+from stream.config import Configuration
+from stream.safety import LimitSettings
 from tests.cases.hand_rig import Table
 
 OPERATOR, RIG, FEEDBACK = Cause(), Cause(origin="rig"), Cause(origin="policy")

@@ -14,8 +14,9 @@ from stream.acquire.recent import Recent
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import Acquire, Action, AddPosition, Cause, Command, MoveStage, Recentre, Stimulate, Target
-from stream.config import DoseSettings, LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.frame import Frame, Index, Stamps, field_name
+from stream.safety import DoseSettings, LimitSettings
 
 PLACES = ((0.0, 0.0, 0.0), (500.0, 0.0, 0.0), (90.0, 0.0, 0.0))
 PLAN = PlanSettings(mode="mda", positions_um=PLACES)

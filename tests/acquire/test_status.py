@@ -7,8 +7,8 @@ import numpy as np
 from stream.acquire.dose import DoseLedger
 from stream.acquire.status import Status
 from stream.command import Ack, AckState, Action, Command, SetInterval, SetLight, Target
-from stream.config import DoseSettings
 from stream.frame import Frame
+from stream.safety import DoseSettings
 
 
 def test_it_says_what_frames_and_commands_have_told() -> None:

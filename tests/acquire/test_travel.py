@@ -16,9 +16,10 @@ from stream.acquire.ways import crosses, inside
 from stream.acquire.whereabouts import Whereabouts
 from stream.clock import wall_ns
 from stream.command import Acquire, Action, AddPosition, Cause, Command, MoveStage, Recentre, SetRoi, Target
-from stream.config import LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.errors import Refused
 from stream.frame import Frame, Index
+from stream.safety import LimitSettings
 from stream.stages import Readback
 
 ZONE = (20.0, 40.0, -10.0, 10.0)

@@ -16,10 +16,11 @@ import zmq
 from stream import command as c
 from stream.acquire.rig import Rig
 from stream.clock import now_ns, wall_ns
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.errors import WireError
 from stream.facts.rig import RigFacts
 from stream.frame import FrameRef
+from stream.settings import parse
 from stream.stages import Driver
 from stream.wire.control import ControlClient, ControlServer, Query
 from stream.wire.header import unpack

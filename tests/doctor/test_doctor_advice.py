@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream.config import Configuration, parse
+from stream.config import Configuration
 from stream.doctor import advice, permissions, schedule
 from stream.doctor.policies import describe
 from stream.doctor.words import in_words
+from stream.settings import parse
 from stream.wire.ports import outgoing
 
 CAMERA: dict[str, Any] = {

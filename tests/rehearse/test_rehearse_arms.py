@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import Configuration, load, parse
+from stream.config import Configuration, load
 from stream.errors import ConfigError
 from stream.rehearse.arms import ARMS, arm, interval_of_same_dose, on_the_virtual_microscope
+from stream.settings import parse
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from stream.command import Ack, AckState, Cause, Command, SetInterval
-from stream.config import DoseSettings
 from stream.errors import StoreError
 from stream.event import Event, event_id
 from stream.facts.analysis import AnalysisFacts
@@ -18,6 +17,7 @@ from stream.facts.rig import RigFacts
 from stream.frame import Frame, Index, Stamps, field_name
 from stream.rehearse.score import Scored, score
 from stream.rehearse.truth import read
+from stream.safety import DoseSettings
 
 PX = 100
 SECOND = 1_000_000_000

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from stream import session
-from stream.config import Configuration, load, parse
+from stream.config import Configuration, load
 from stream.facts.questions import summary
+from stream.settings import parse
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 

@@ -14,9 +14,10 @@ from stream import command as c
 from stream.acquire.guard import Guard
 from stream.acquire.recent import Recent
 from stream.acquire.whereabouts import Whereabouts
-from stream.config import LimitSettings, PlanSettings
+from stream.config import PlanSettings
 from stream.errors import ConfigError, Refused
 from stream.frame import Frame, Gap
+from stream.safety import LimitSettings
 
 TWO = [[0.0, 0.0, 0.0], [60.0, -20.0, 1.0]]
 

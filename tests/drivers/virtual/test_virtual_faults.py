@@ -17,9 +17,10 @@ from drivers.virtual.driver import VirtualDriver
 from drivers.virtual.microscope import Microscope, View
 from drivers.virtual.options import VirtualOptions
 from stream.command import Action, Command, MoveStage
-from stream.config import CameraSettings, PlanSettings, parse
+from stream.config import CameraSettings, PlanSettings
 from stream.errors import ConfigError, DriverError
 from stream.frame import Ended, Frame, Gap
+from stream.settings import parse
 
 SMALL: dict[str, Any] = {"cells": 20, "fields": 2, "size_px": [200, 160], "seed": 5, "deaths_per_day": 0.0}
 VIEW = View((0.0, 0.0, 0.0), (0, 0, 200, 160), 1, 20.0, 1000.0, 0.5, "nuclei", "16bit")
