@@ -229,7 +229,7 @@ def test_finish_gives_up_on_one_who_does_not_read(publisher: Publisher, join: Jo
 
 
 def test_one_too_slow_for_the_end_is_told_what_it_lost_and_that_it_is_over(publisher: Publisher, join: Join) -> None:
-    slow = join("slow", credits=2)
+    slow = join("too slow", credits=2)
     for seq in range(10):
         publisher.send(codec.encode_frame(frame(seq)))
     assert not publisher.finish(0.2)
@@ -237,7 +237,7 @@ def test_one_too_slow_for_the_end_is_told_what_it_lost_and_that_it_is_over(publi
     assert seqs(items) == [0, 1]
     assert losses(items) == {"end": 8}
     assert isinstance(items[-1], EndOfStream)
-    assert lost_count("slow", "end") == 8
+    assert lost_count("too slow", "end") == 8
 
 
 def test_one_who_still_takes_what_waits_is_given_the_time(publisher: Publisher, join: Join) -> None:
