@@ -60,6 +60,8 @@ class Card(Settings):
     figures: tuple[Figure, ...] = ()
     calibration: str = ""
     """File of the reliability diagram beside the card; empty: none was drawn."""
+    ends: str = ""
+    """The same of deaths and exits of simulated cells."""
     failures: tuple[str, ...]
     """What is known to go wrong."""
     intended_use: str
@@ -98,6 +100,10 @@ class Card(Settings):
         ]
         if self.calibration:
             parts.append(f"![Confidence against what came true]({self.calibration})")
+        if self.ends:
+            parts.append(
+                f"Deaths and exits, of simulated cells only:\n\n![Confidence against what came true]({self.ends})"
+            )
         parts.append("## Files\n\n" + _table([{"file": k, "sha256": v} for k, v in sorted(self.sha256.items())]))
         return "\n\n".join(parts) + "\n"
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stream.errors import SourceError
-from stream.score import ctc, mitosis
+from stream.score import ctc, fates, mitosis
 from stream.score.asof import Outcomes, Told, confirmed_outcomes, outcomes, report, told
 from stream.score.divisions import Division, Judge, divisions_of
 from stream.score.overlap import Overlap, overlap
 from stream.score.tracks import whole_runs
 from stream.score.truth import Rows, numbered_masks, read_mask, read_rows, read_truth
 
-Words = Literal["first word", "confirmed", "warning"]
-"""What states a confidence: the first word on a division, the one that confirms it, a warning of one."""
+Words = Literal["first word", "confirmed", "warning", "exit", "death"]
+"""What states a confidence: the first word on a division, the one that confirms it, a warning of one, the first words
+on a cell that left the picture and on one that died."""
 DIVISION_FIGURES = (
     "precision",
     "recall",
@@ -91,7 +92,8 @@ def outcomes_in(res: Path, gt: Path) -> dict[Words, Outcomes]:
     overlaps = _compare(truth.markers, numbered_masks(res))
     if not overlaps:
         raise SourceError(f"{res} and {gt}: no frame of the result has markers in the truth")
-    divisions = divisions_of(ctc.crop(truth.rows, min(overlaps), max(overlaps)))
+    rows = ctc.crop(truth.rows, min(overlaps), max(overlaps))
+    divisions, lines = divisions_of(rows), _lines(res)
     judge = Judge(overlaps, divisions)
     events = _events(res, read_rows(res / "res_track.txt"))
     hits = [judge.hits(event.division) for event in events]
@@ -99,7 +101,9 @@ def outcomes_in(res: Path, gt: Path) -> dict[Words, Outcomes]:
     return {
         "first word": first,
         "confirmed": confirmed_outcomes(events, first[1]),
-        "warning": mitosis.outcomes(overlaps, divisions, mitosis.warned(_lines(res))),
+        "warning": mitosis.outcomes(overlaps, divisions, mitosis.warned(lines)),
+        "exit": fates.outcomes("exit", overlaps, rows, lines),
+        "death": fates.outcomes("death", overlaps, rows, lines),
     }
 
 

@@ -1,4 +1,4 @@
-"""Draws stated confidence against what came true: the reliability diagrams of division events and warnings."""
+"""Draws stated confidence against what came true: the reliability diagrams of events."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ TITLES: dict[Words, str] = {
     "first word": "divisions, first word",
     "confirmed": "divisions, as confirmed",
     "warning": "warnings of divisions",
+    "exit": "exits",
+    "death": "deaths",
 }
 """What states a confidence, and what stands above its diagram."""
 _SIDE_INCHES, _LINE_INCHES, _DPI = 3.9, 0.16, 100
@@ -22,7 +24,8 @@ _Z = 1.96
 
 
 def draw(outcomes: Mapping[str, Mapping[Words, Outcomes]], path: Path) -> None:
-    """Write reliability diagrams side by side, one for each of :data:`TITLES`, with one line for each sequence.
+    """Write reliability diagrams side by side, one for each of :data:`TITLES` that anything was said of, with one line
+    for each sequence.
 
     Five bins of equal count, as in the figure ``ece``; the bars are Wilson's 95 % intervals of the hit rate. The same
     outcomes give the same bytes with the same matplotlib.
@@ -35,14 +38,17 @@ def draw(outcomes: Mapping[str, Mapping[Words, Outcomes]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    shown = [words for words in TITLES if any(len(said[words][0]) for said in outcomes.values() if words in said)]
+    shown = shown or [next(iter(TITLES))]
     height = _SIDE_INCHES + _LINE_INCHES * len(outcomes)
-    figure = Figure(figsize=(len(TITLES) * _SIDE_INCHES, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(len(shown) * _SIDE_INCHES, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (words, title) in zip(figure.subplots(1, len(TITLES), sharey=True), TITLES.items(), strict=True):
+    for axes, words in zip(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0], shown, strict=True):
         axes.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
         for colour, (name, by_words) in enumerate(outcomes.items()):
-            _line(axes, f"C{colour}", name, *by_words[words])
-        axes.set(xlim=(0, 1), ylim=(0, 1), title=title, xlabel="confidence")
+            if words in by_words:
+                _line(axes, f"C{colour}", name, *by_words[words])
+        axes.set(xlim=(0, 1), ylim=(0, 1), title=TITLES[words], xlabel="confidence")
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7, frameon=False)
     figure.axes[0].set_ylabel("came true")

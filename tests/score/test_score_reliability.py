@@ -94,4 +94,15 @@ def test_the_picture_is_small_and_always_the_same(tmp_path: Path) -> None:
     draw(outcomes, tmp_path / "one.png")
     draw(outcomes, tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert 2_000 < (tmp_path / "one.png").stat().st_size < 90_000
+    assert 2_000 < (tmp_path / "one.png").stat().st_size < 150_000
+
+
+def test_only_what_was_said_is_drawn(tmp_path: Path) -> None:
+    stated = np.linspace(0, 1, 10)
+    one, nothing = (stated, np.round(stated)), (stated[:0], stated[:0])
+    widths = []
+    for words in ((), ("exit",), ("exit", "death"), tuple(TITLES)):
+        said: dict[str, dict[Words, Outcomes]] = {"a": {name: one if name in words else nothing for name in TITLES}}
+        draw(said, tmp_path / "some.png")
+        widths.append(int.from_bytes((tmp_path / "some.png").read_bytes()[16:20], "big"))
+    assert widths[0] == widths[1] < widths[2] < widths[3]
