@@ -54,12 +54,12 @@ class DecodeSettings:
     object_px: float
     foreground: float = 0.3
     dim: float = 0.06
-    share: float = 0.25
+    share: float = 0.26
     seed: float = 0.35
-    near: float = 0.3
+    near: float = 0.25
     reach: float = 0.3
     hops: int = 3
-    least_area: float = 0.16
+    least_area: float = 0.12
     own_area: float = 0.25
     hole_area: float = 0.5
     trust: float = 0.15
@@ -72,7 +72,7 @@ class DecodeSettings:
         comes off them is more often a halo than a cell.
         """
         if kind == "phase":
-            return cls(object_px, near=0.4, reach=0.4, least_area=0.2, own_area=0.4)
+            return cls(object_px, share=0.25, near=0.35, reach=0.4, least_area=0.2, own_area=0.4)
         return cls(object_px)
 
     @property
