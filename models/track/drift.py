@@ -42,7 +42,8 @@ def _steps(expected: Floats, found: Floats, radius: float) -> Floats:
     steps, count = np.empty((len(expected), 2)), 0
     for i in range(len(expected)):
         if pair[i] >= 0:
-            steps[count] = found[pair[i]] - expected[i]
+            steps[count, 0] = found[pair[i], 0] - expected[i, 0]
+            steps[count, 1] = found[pair[i], 1] - expected[i, 1]
             count += 1
     return steps[:count].copy()
 

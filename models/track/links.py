@@ -142,7 +142,7 @@ def _anchors(centre: Floats, vote: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     for k in range(len(centre)):
         if np.isfinite(vote[k, 0]) and np.isfinite(vote[k, 1]):
             voted[k] = True
-            anchor[k] = vote[k]
+            anchor[k, 0], anchor[k, 1] = vote[k, 0], vote[k, 1]
     return anchor, voted
 
 

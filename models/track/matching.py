@@ -149,7 +149,8 @@ def near(points: NDArray[np.float64], others: NDArray[np.float64], radius: NDArr
                     if (others[j, 0] - y) ** 2 + (others[j, 1] - x) ** 2 <= r * r:
                         if count == len(found):
                             bigger = np.empty(2 * count, np.int64)
-                            bigger[:count] = found
+                            for e in range(count):  # a slice would compile a message about shapes
+                                bigger[e] = found[e]
                             found = bigger
                         found[count] = j
                         count += 1

@@ -107,11 +107,12 @@ def _scan(
     start = np.zeros(lines + 1, np.int32)
     runs = np.empty((max(16 * cells, 2 * width), 3), np.int32)
     sums, origin = np.zeros((cells, 7)), np.zeros((cells, 2), np.int64)
-    n = 0
+    n = np.int64(0)  # as what comes back: a plain 0 is another type, and compiles the line a second time
     for line in range(lines):
         if n + width > len(runs):
             longer = np.empty((2 * len(runs) + width, 3), np.int32)
-            longer[:n] = runs[:n]
+            for k in range(n):  # a slice's message about shapes that differ takes seconds to compile
+                longer[k, 0], longer[k, 1], longer[k, 2] = runs[k, 0], runs[k, 1], runs[k, 2]
             runs = longer
         y = phase + line * pace
         n = _scan_line(labels[y], pixels[y], y, lookup, least, runs, n, sums, origin)
