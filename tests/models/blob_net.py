@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
-from models.spec import NetSpec
+from models.spec import PROPERTY, NetSpec
 
 OBJECT_PX = 26.0
 HALF_WIDTHS = 2.3548
@@ -38,12 +40,15 @@ def blob_onnx(path: Path, **table: Any) -> NetSpec:
     """Write the network to ``path`` and return its table."""
     spec = NetSpec(**{"name": path.name.partition(".")[0], "kind": "nuclei", "object_px": OBJECT_PX, **table})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_exported(spec))
+    model = onnx.load_from_string(_exported())
+    helper.set_model_props(model, {PROPERTY: spec.to_json()})
+    onnx.save(model, path)
     return spec
 
 
 @functools.cache
-def _exported(spec: NetSpec) -> bytes:
+def _exported() -> bytes:
+    """Export the network once: every table describes the same graph."""
     import torch
 
     from models.nets.export import export
@@ -51,7 +56,7 @@ def _exported(spec: NetSpec) -> bytes:
     class BlobNet(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.spec = spec
+            self.spec = NetSpec("blobs", "nuclei", OBJECT_PX)
 
         def _look(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             half = torch.nn.functional.avg_pool2d(value, 2)
