@@ -36,9 +36,9 @@ def test_a_virtual_field_shows_its_kind(kind: str, field: str, tmp_path: Path) -
     camera = CameraSettings(driver="virtual", options=options)
     simulate(Configuration(camera=camera, plan=PlanSettings(interval_ms=100.0)), tmp_path, 2, seed)
     pixels = tifffile.imread(sorted((tmp_path / "01").glob("*.tif"))[0])
-    segmenter = AutoSegmenter({})
+    segmenter = AutoSegmenter({"fast": True})
     segmenter.step(Moment(Frame("r", "c", "s", 0, 0, "c:p0", 0, pixels)))
-    assert segmenter.choice.startswith(f"{kind},")
+    assert segmenter.choice.startswith(f"{kind}-fast,")
 
 
 @pytest.mark.parametrize("side", [200, 256, 400])
