@@ -37,8 +37,13 @@ def leaving(frames=6, after=8):
 
 
 def run(frames, **options):
-    tracker, divider = AssignmentTracker({}), LifeDivider(options)
-    return [event for one in frames for event in divider.step(tracker.step(one))], divider
+    tracker = AssignmentTracker({})
+    return tell((tracker.step(one) for one in frames), **options)
+
+
+def tell(tracked, **options):
+    divider = LifeDivider(options)
+    return [event for one in tracked for event in divider.step(one)], divider
 
 
 def words(events, kind):
@@ -181,10 +186,11 @@ def test_divisions_are_those_of_the_rule_alone_whatever_else_is_told(acts):
 
 @pytest.mark.parametrize("acts", MIXED)
 def test_a_movie_cut_short_tells_the_same_until_then(acts):
-    frames = movie(acts)
-    whole, _ = run(frames)
-    for cut in range(len(frames)):
-        part, divider = run(frames[:cut])
+    tracker = AssignmentTracker({})
+    tracked = [tracker.step(one) for one in movie(acts)]
+    whole, _ = tell(tracked)
+    for cut in range(len(tracked)):
+        part, divider = tell(tracked[:cut])
         assert part == [event for event in whole if event.emitted_frame < cut]
         closed = divider.finish()
         assert {event.event_id for event in closed} == still_open(part)
