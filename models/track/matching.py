@@ -106,6 +106,15 @@ def _search(
 
 
 @compiled
+def _longer(found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a copy with twice the room; one by one, as a slice compiles a message about shapes for seconds."""
+    longer = np.empty(2 * len(found), np.int64)
+    for k in range(len(found)):
+        longer[k] = found[k]
+    return longer
+
+
+@compiled
 def near(points: NDArray[np.float64], others: NDArray[np.float64], radius: NDArray[np.float64]
          ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Find for each of ``points`` (n, 2) the ``others`` (m, 2) within its own ``radius`` (n,), by a grid.
@@ -148,10 +157,7 @@ def near(points: NDArray[np.float64], others: NDArray[np.float64], radius: NDArr
                     j = member[k]
                     if (others[j, 0] - y) ** 2 + (others[j, 1] - x) ** 2 <= r * r:
                         if count == len(found):
-                            bigger = np.empty(2 * count, np.int64)
-                            for e in range(count):  # a slice would compile a message about shapes
-                                bigger[e] = found[e]
-                            found = bigger
+                            found = _longer(found)
                         found[count] = j
                         count += 1
         for k in range(start[i] + 1, count):  # few: sorted by insertion

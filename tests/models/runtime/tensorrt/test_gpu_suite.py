@@ -30,10 +30,19 @@ def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_plan_names_every_measurement_of_every_case() -> None:
-    done = suite("--list", "--models", "a.onnx", "b.onnx", "--sizes", "512", "1024", "--minutes", "2")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The suite as it is."""
+    monkeypatch.syspath_prepend(str(SUITE.parent))
+    return importlib.import_module("gpu_suite")
+
+
+def test_the_plan_names_every_measurement_of_every_case(
+    program: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--list", "--models", "a.onnx", "b.onnx", "--sizes", "512", "1024", "--minutes", "2"]
+    assert program.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
     counts = {word: sum(line.startswith(word) for line in lines) for word in ("parity", "latency", "throughput")}
     assert counts == {"parity": 4, "latency": 4, "throughput": 4}
     assert lines[-2].startswith("compile: a.onnx at 512")
@@ -54,10 +63,11 @@ def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(tmp_path: Path,
     assert not (tmp_path / "out.json").exists()
 
 
-def test_arguments_that_make_no_sense_are_refused() -> None:
-    done = suite("--sizes", "large")
-    assert done.returncode == 2
-    assert "invalid int value: 'large'" in done.stderr
+def test_arguments_that_make_no_sense_are_refused(program: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        program.main(["--sizes", "large"])
+    assert refused.value.code == 2
+    assert "invalid int value: 'large'" in capsys.readouterr().err
 
 
 HERE = {"tensorrt": "not installed", "tensorrt-rtx": "", "torch": "", "openvino": "", "onnxruntime": ""}
@@ -65,14 +75,12 @@ SECTIONS = ("parity", "latency", "throughput", "compile_times", "memory")
 
 
 @pytest.fixture
-def faked(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def faked(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The suite with a GPU that is not there."""
-    monkeypatch.syspath_prepend(str(SUITE.parent))
-    module = importlib.import_module("gpu_suite")
     gpu = SimpleNamespace(missing=lambda: "", gpu=lambda: Gpu("Stand-in", "8.6", "13.0"))
-    monkeypatch.setattr(module, "cuda", SimpleNamespace(load=lambda: gpu))
-    monkeypatch.setattr(module, "available", lambda: HERE)
-    return module
+    monkeypatch.setattr(program, "cuda", SimpleNamespace(load=lambda: gpu))
+    monkeypatch.setattr(program, "available", lambda: HERE)
+    return program
 
 
 @pytest.fixture
