@@ -39,17 +39,29 @@ def draw(discs: Sequence[Disc], shape: tuple[int, int], labels: Sequence[int]) -
     best = np.full(shape, np.inf)
     yy, xx = np.indices(shape)
     for disc, label in zip(discs, labels, strict=True):
-        away = np.hypot(yy - disc.y, xx - disc.x) / disc.r
-        mine = (away <= 1) & (away < best)
-        image[mine], best[mine] = label, away[mine]
-        pixels[mine] = GROUND + round(LIGHT * disc.light)
+        box = _around(disc)
+        away = np.hypot(yy[box] - disc.y, xx[box] - disc.x) / disc.r
+        mine = (away <= 1) & (away < best[box])
+        image[box][mine], best[box][mine] = label, away[mine]
+        pixels[box][mine] = GROUND + round(LIGHT * disc.light)
     return pixels, image
+
+
+def _around(disc: Disc) -> tuple[slice, slice]:
+    """Return the part of an image in which a disc lies; empty where it lies outside."""
+    rows, columns = (
+        slice(max(int(np.floor(middle - disc.r)), 0), max(int(np.ceil(middle + disc.r)) + 1, 0))
+        for middle in (disc.y, disc.x)
+    )
+    return rows, columns
 
 
 def table(image: np.ndarray, pixels: np.ndarray, **known: Any) -> Segmentation:
     """Measure a label image."""
-    ids = np.unique(image[image > 0])
-    spots = [np.nonzero(image == i) for i in ids]
+    where = np.nonzero(image > 0)
+    of = image[where]
+    ids = np.unique(of)
+    spots = [(where[0][of == i], where[1][of == i]) for i in ids]
     n = len(ids)
     cells = make_cells(
         ids.astype(np.int32),
