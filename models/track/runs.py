@@ -107,7 +107,7 @@ def _scan(
     start = np.zeros(lines + 1, np.int32)
     runs = np.empty((max(16 * cells, 2 * width), 3), np.int32)
     sums, origin = np.zeros((cells, 7)), np.zeros((cells, 2), np.int64)
-    n = np.int64(0)  # as what comes back: a plain 0 is another type, and compiles the line a second time
+    n = 0
     for line in range(lines):
         if n + width > len(runs):
             longer = np.empty((2 * len(runs) + width, 3), np.int32)
