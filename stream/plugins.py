@@ -8,7 +8,8 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +27,15 @@ _ONE: dict[Group, str] = {
 }
 
 
+@cache
+def _points(group: Group) -> EntryPoints:
+    """Read once in a process what is installed: it takes longer than anything else when a chain is made."""
+    return entry_points(group=f"cytoloop.{group}")
+
+
 def names(group: Group) -> list[str]:
     """Return the names that are installed for a group, sorted."""
-    return sorted(entry_points(group=f"cytoloop.{group}").names)
+    return sorted(_points(group).names)
 
 
 def describe(group: Group) -> dict[str, str]:
@@ -66,7 +73,7 @@ def _root_level_kept() -> Iterator[None]:
 
 
 def _installed(group: Group, name: str) -> Any:
-    found = [point for point in entry_points(group=f"cytoloop.{group}") if point.name == name]
+    found = [point for point in _points(group) if point.name == name]
     if not found:
         known = names(group)
         near = difflib.get_close_matches(name, known, n=1)
