@@ -8,7 +8,7 @@ runs (65536 + 2 id), odd ones spares (65537, 65539, …).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stream.errors import StoreError
 
@@ -59,10 +59,10 @@ class Given:
         """Return how far labels are given after this one."""
         if label >= BEYOND:
             spares = (label - BEYOND + 1) // 2 if is_spare else 0
-            return replace(self, wide=True, beyond=max(self.beyond, spares))
+            return Given(self.own, self.spare, max(self.beyond, spares), wide=True)
         if is_spare:
-            return replace(self, spare=min(self.spare, label))
-        return replace(self, own=max(self.own, label))
+            return Given(self.own, min(self.spare, label), self.beyond, self.wide)
+        return Given(max(self.own, label), self.spare, self.beyond, self.wide)
 
 
 def is_spare(label: int, track_id: int) -> bool:

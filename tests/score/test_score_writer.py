@@ -157,23 +157,35 @@ def write_met(writer: ResultWriter, frames: Sequence[int], clock: FakeClock, ste
         writer.decided(frame, crowd(*MET[frame]), tracks(), [SAID[frame]] if frame in SAID else [])
 
 
-@pytest.mark.parametrize("step_ms", [10, 6000], ids=["tracks older than the masks", "tracks of the last mask"])
-@pytest.mark.parametrize("cut", [1, 5, 6, 8])
-def test_a_writer_that_is_killed_where_ids_meet_spares_is_gone_on_with(
-    tmp_path: Path, cut: int, step_ms: float
-) -> None:
-    whole, killed, clock = tmp_path / "whole", tmp_path / "killed", FakeClock()
+STEPS_MS = pytest.mark.parametrize(
+    "step_ms", [10, 6000], ids=["tracks older than the masks", "tracks of the last mask"], scope="module"
+)
+
+
+@pytest.fixture(scope="module")
+def met(step_ms: float, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the crowd's whole movie into ``whole``; what is there before each frame, as after a kill, into ``0`` …"""
+    folder, clock = tmp_path_factory.mktemp("met"), FakeClock()
+    whole = folder / "whole"
     writer = ResultWriter(whole, clock=clock)
-    write_met(writer, [*MET][:cut], clock, step_ms)
-    shutil.copytree(whole, killed)
-    write_met(writer, [*MET][cut:], clock, step_ms)
+    for frame in MET:
+        shutil.copytree(whole, folder / str(frame))
+        write_met(writer, [frame], clock, step_ms)
     writer.close()
+    assert [row for row in writer.rows() if row[0] > CROWD] == ROWS_MET
+    return folder
+
+
+@STEPS_MS
+@pytest.mark.parametrize("cut", [1, 5, 6, 8])
+def test_a_writer_that_is_killed_where_ids_meet_spares_is_gone_on_with(met: Path, cut: int, step_ms: float) -> None:
+    killed, clock = met / str(cut), FakeClock()
+    clock.advance_ms(step_ms * len(MET))
     again = ResultWriter(killed, clock=clock)
     again.take_up([event for frame, event in SAID.items() if frame < cut])
     write_met(again, [*MET][cut:], clock, step_ms)
     again.close()
-    assert [row for row in writer.rows() if row[0] > CROWD] == ROWS_MET
-    assert contents(killed) == contents(whole)
+    assert contents(killed) == contents(met / "whole")
 
 
 def test_where_no_track_was_seen_again_no_hole_in_the_ids_makes_spares(tmp_path: Path) -> None:
@@ -289,7 +301,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("step_ms", [10, 6000], ids=["tracks older than the masks", "tracks of the last mask"])
+@STEPS_MS
 @pytest.mark.parametrize("cut", range(len(list(movie())) + 1))
 def test_a_writer_that_is_killed_after_any_frame_is_gone_on_with_as_if_it_had_lived(
     tmp_path: Path, cut: int, step_ms: float
