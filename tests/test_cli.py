@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from stream.examples import folder
-
-
-def cytoloop(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    code = "from stream.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=100, check=False, cwd=cwd
-    )
-
+from tests.cases.command_line import cytoloop
 
 COMMANDS = (
     "demo", "run", "acquire", "analyse", "watch", "replay", "simulate", "evaluate", "stop", "pause", "resume",
