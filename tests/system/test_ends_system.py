@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from stream.examples import folder
+from tests.cases.command_line import cytoloop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="these ends are POSIX signals")
 CODE = "from stream.cli import main; main()"
@@ -112,20 +113,15 @@ def test_ctrl_c_while_the_nodes_warm_up_exposes_nothing(tmp_path: Path) -> None:
             )
 
 
-def test_stop_from_another_terminal_ends_everything_cleanly(terminal: Terminal) -> None:
-    assert ask(terminal, "stop") == "applied"
-    finished_well(terminal)
-
-
 def ask(terminal: Terminal, word: str) -> str:
-    asked = subprocess.run(
-        [sys.executable, "-c", CODE, word, "--json"], cwd=terminal.cwd, capture_output=True, text=True, timeout=60,
-        check=True,
-    )  # fmt: skip
+    asked = cytoloop(word, "--json", cwd=terminal.cwd)
+    assert asked.returncode == 0, asked.stderr
     return str(json.loads(asked.stdout.splitlines()[-1])["answer"])
 
 
-def test_a_paused_rig_takes_no_frame_until_it_is_resumed(terminal: Terminal) -> None:
+def test_from_another_terminal_a_rig_takes_no_frame_until_it_is_resumed_and_a_stop_ends_everything_cleanly(
+    terminal: Terminal,
+) -> None:
     assert ask(terminal, "pause") == "applied"
     terminal.wait(lambda: terminal.taken() == terminal.decided() + terminal.lost())
     before = terminal.taken()
@@ -133,7 +129,7 @@ def test_a_paused_rig_takes_no_frame_until_it_is_resumed(terminal: Terminal) -> 
     terminal.wait(lambda: terminal.taken() > before + 5)
     epochs = terminal.query("rig.sqlite", "SELECT count(DISTINCT epoch) FROM frames")
     assert epochs == 2, "the pause began a new epoch, and nothing was taken in between"
-    os.killpg(terminal.process.pid, signal.SIGINT)
+    assert ask(terminal, "stop") == "applied"
     finished_well(terminal)
 
 
