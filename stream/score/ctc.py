@@ -1,8 +1,8 @@
 """The Cell Tracking Challenge's figures, through py-ctcmetrics, from overlaps in memory.
 
 py-ctcmetrics takes folders and frames that begin at 0, and its CHOTA needs minutes for a thousand tracks. Here its
-formulas get the overlaps that every other score uses too, frames are re-based, the corrections are counted without its
-matrices (:mod:`stream.score.graph`), and CHOTA is the same sum done with matrix products (a test compares both).
+formulas get the overlaps that every other score uses too, frames are re-based, and CHOTA is the same sum done with
+matrix products (a test compares both).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from stream.score.graph import corrections
 from stream.score.overlap import Overlap
 from stream.score.truth import Rows
 
@@ -57,8 +56,8 @@ def figures(overlaps: Mapping[int, Overlap], truth_rows: Rows, found_rows: Rows)
         return dict.fromkeys(FIGURES, 0.0)
     frames = sorted(overlaps)
     ref, comp = _rebased(truth_rows, frames), _rebased(found_rows, frames)
-    ordered = [overlaps[frame] for frame in frames]
-    traj, operations = _lists(ordered), corrections(ordered, ref, comp)
+    traj = _lists([overlaps[frame] for frame in frames])
+    operations = _operations(ref, comp, traj)
     divisions = raw_division_metrics(comp, ref, traj["mapped_ref"], traj["mapped_comp"], i=1)
     found: dict[str, Any] = {
         "DET": det(**operations),
@@ -84,6 +83,15 @@ def _lists(overlaps: Sequence[Overlap]) -> dict[str, list[list[int]]]:
         "mapped_ref": [one.pair_truth.tolist() for one in overlaps],
         "mapped_comp": [one.pair_found.tolist() for one in overlaps],
     }
+
+
+def _operations(ref: Rows, comp: Rows, traj: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    from ctc_metrics.utils.representations import count_acyclic_graph_correction_operations
+
+    operations: dict[str, Any] = count_acyclic_graph_correction_operations(
+        ref, comp, traj["labels_ref"], traj["labels_comp"], traj["mapped_ref"], traj["mapped_comp"]
+    )
+    return operations
 
 
 def _chota(ref: Rows, comp: Rows, traj: Mapping[str, list[list[int]]]) -> float:
