@@ -56,6 +56,8 @@ class Said:
     prints: Sequence[str]
     end: Sequence[str]
     choice: str
+    chain: Chain
+    """Holds its networks, so that the chains that are made to be held against it need not compile them again."""
 
 
 def shown(number: int, pixels: np.ndarray[Any, Any]) -> Moment:
@@ -101,7 +103,8 @@ def said(request: pytest.FixtureRequest, movies: dict[str, list[Moment]]) -> Sai
         decisions.append(chain.step(moment))
         prints.append(print_of(decisions[-1]))
     choice = chain.choice
-    return Said(name, movie, decisions, prints, [event.as_line() for event in chain.finish()], choice)
+    end = [event.as_line() for event in chain.finish()]
+    return Said(name, movie, decisions, prints, end, choice, chain)
 
 
 def test_every_network_is_run() -> None:
