@@ -19,6 +19,15 @@ def test_a_shipped_network_is_what_its_card_says_and_computes_what_is_stored(nam
     assert check(name, runtimes=("openvino", "onnxruntime"), compile_rtx=False)["failures"] == []
 
 
+@pytest.mark.parametrize("name", zoo.names(zoo.CELLS))
+def test_a_card_shows_its_diagrams(name: str) -> None:
+    card, words = zoo.card(name), (zoo.HERE / f"{name}.md").read_text("utf-8")
+    for picture in (card.calibration, card.ends):
+        assert f"]({picture})" in words
+        assert (zoo.HERE / picture).read_bytes().startswith(b"\x89PNG")
+    assert words == card.in_words()
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_what_is_stored_was_drawn_not_recorded(name: str) -> None:
     """No crop of a recording is passed on, whatever the network learnt from."""
