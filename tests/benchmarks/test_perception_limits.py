@@ -10,6 +10,8 @@ import pytest
 from benchmarks.perception import CEILINGS, FLOORS, HELA, PSC, Case, calibrated, missed, unbelievable
 from benchmarks.perception_table import COLUMNS, DIVISION_SHOWN, ON_CARD, table
 from stream.score.asof import Outcomes
+from stream.score.folder import Words
+from stream.score.reliability import TITLES
 
 NUCLEI = Case("nuclei", HELA)
 GOOD = {**NUCLEI.floors, **NUCLEI.ceilings}
@@ -51,10 +53,11 @@ def test_confidences_are_pooled_by_what_states_them() -> None:
     sure: Outcomes = (np.array([0.9, 0.9]), np.ones(2))
     unsure: Outcomes = (np.array([0.5, 0.5]), np.array([1.0, 0.0]))
     nothing: Outcomes = (np.zeros(0), np.zeros(0))
+    silent: dict[Words, Outcomes] = dict.fromkeys(TITLES, nothing)
     pooled = calibrated(
         {
-            "a": {"a movie": {"first word": sure, "confirmed": sure, "warning": nothing}},
-            "b": {"a movie": {"first word": unsure, "confirmed": nothing, "warning": nothing}},
+            "a": {"a movie": {**silent, "first word": sure, "confirmed": sure}},
+            "b": {"a movie": {**silent, "first word": unsure}},
         }
     )
     assert pooled["first word"]["a"]["brier"] == pytest.approx(0.01)
@@ -62,4 +65,4 @@ def test_confidences_are_pooled_by_what_states_them() -> None:
     assert pooled["first word"]["all"]["brier"] == pytest.approx((0.01 + 0.25) / 2)
     assert pooled["first word"]["all"]["brier_of_best_constant"] == pytest.approx(3 / 16)
     assert pooled["confirmed"].keys() == {"a", "all"}
-    assert pooled["warning"] == {}
+    assert all(pooled[words] == {} for words in ("warning", "exit", "death"))
