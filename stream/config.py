@@ -58,6 +58,14 @@ class PlanSettings(Settings):
     max_burst_ms: float | None = Field(default=None, gt=0)
     """The longest time that a hardware-sequenced burst keeps the core from commands; None: as [limits] says."""
 
+    @field_validator("positions_um", mode="before")
+    @classmethod
+    def _of_three(cls, value: Any) -> Any:
+        for place in value if isinstance(value, list | tuple) else ():
+            if isinstance(place, list | tuple) and len(place) != 3:
+                raise ValueError(f"a position is [x, y, z] in µm, the focus included, not {list(place)}")
+        return value
+
     @field_validator("protocol", mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:

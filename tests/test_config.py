@@ -20,6 +20,10 @@ WRONG = {
     "a wrong type": ("[chain]\nqueue = 'many'\n", "'chain.queue' input should be a valid integer"),
     "an unknown kind": ("[limits]\napprove = ['aquire']\n", "no command is called 'aquire'; did you mean 'acquire'?"),
     "an unknown kind in a table": ("[limits]\nrates_per_s = { recenter = 1 }\n", "did you mean 'recentre'?"),
+    "a position without a focus": (
+        "[plan]\npositions_um = [[0, 0]]\n",
+        "a position is [x, y, z] in µm, the focus included",
+    ),
     "a zone inside out": ("[limits]\nforbidden_um = [[5, 1, 0, 1]]\n", "with x0 < x1 and y0 < y1"),
     "limits upside down": ("[limits]\nx_um = [5, 1]\n", "the lower limit 5 is above the upper one 1"),
     "joules without calibration": ("[dose]\nbudget_j_per_cm2 = 5\n", "budgets in J/cm² need mw_per_mm2"),

@@ -7,10 +7,8 @@ import uuid
 from contextlib import ExitStack, closing
 
 from stream import metrics, plugins
+from stream.acquire.planned import contradictions
 from stream.acquire.rig import Rig
-from stream.acquire.travel import Travel
-from stream.acquire.visits import Visits
-from stream.acquire.whereabouts import Whereabouts
 from stream.clock import now_ns, wall_ns
 from stream.config import Configuration
 from stream.errors import ConfigError, DriverError
@@ -35,8 +33,8 @@ def run(config: Configuration, around: Surroundings) -> None:
     watch = config.watch
     if watch.metrics:
         around.report("metrics", metrics.serve("acquire", watch.host, watch.acquire_port))
-    if wrong := Travel(config.limits, Whereabouts()).visits(Visits(config.plan)):
-        raise ConfigError(f"[plan] leads where [limits] lets nothing go: {wrong}")
+    if wrong := next(contradictions(config), None):
+        raise ConfigError(wrong)
     driver: Driver = plugins.load("drivers", config.camera.driver, around.base)()
     with ExitStack() as stack:  # what is opened later is closed first, whatever the closing of another raises
         # The ports first: two rigs on one folder would both answer what they find open there.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from stream.acquire.planned import contradictions
 from stream.config import Configuration
-from stream.doctor import networks
+from stream.doctor import networks, permissions
 from stream.doctor.permissions import MOVES
 from stream.doctor.schedule import budget_full_power_s
 from stream.doctor.schedule import describe as describe_plan
@@ -22,20 +23,24 @@ _LOOPBACK = ("127.", "localhost", "::1", "[::1]")
 
 def problems(config: Configuration, camera: Camera) -> list[str]:
     """Return what would stop the run."""
-    return [*_addresses(config), *_plan_against(config, camera), *networks.problems(config.chain)]
+    return [
+        *_addresses(config),
+        *contradictions(config),
+        *_plan_against(config, camera),
+        *networks.problems(config.chain),
+    ]
 
 
 def warnings(config: Configuration, camera: Camera, table: Table, policies: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what is missing or surprising, most dangerous first."""
     return [
         *_stage(config, camera, table),
-        *_wishes(config, table, policies),
+        *_wishes(config, camera, table, policies),
         *_measures(config, policies),
         *_light(config, camera),
         *_devices(config, camera),
         *_watching(config),
         *_operators(config),
-        *_chain(config),
         *networks.warnings(config.chain),
         *_ports(config),
     ]
@@ -73,9 +78,8 @@ def _plan_against(config: Configuration, camera: Camera) -> Iterator[str]:
     stages = camera.get("stages", {})
     if plan.positions_um and stages and not stages.get("xy"):
         yield "[plan] positions_um: the rig has no XY stage"
-    light = camera.get("light", {})
-    if plan.light_power is not None and light and not light.get("power"):
-        yield "[plan] light_power: the light has no power setting; name one in [camera.options] light_property"
+    if plan.light_power is not None and not permissions.dims(camera):
+        yield f"[plan] light_power: {permissions.NO_POWER}"
 
 
 def _stage(config: Configuration, camera: Camera, table: Table) -> Iterator[str]:
@@ -89,19 +93,11 @@ def _stage(config: Configuration, camera: Camera, table: Table) -> Iterator[str]
             f"feedback may move the stage ({', '.join(movers)}) and [limits] has no {', '.join(free)}: "
             "nothing but the hardware's own end switches would stop it; set the limits, or leave the kinds out of allow"
         )
-    for number, (x, y, z) in enumerate(config.plan.positions_um):
-        place = {"x_um": x, "y_um": y, "z_um": z}
-        outside = [
-            axis for axis, value in place.items()
-            if (span := getattr(limits, axis)) is not None and not span[0] <= value <= span[1]
-        ]  # fmt: skip
-        if outside:
-            yield f"[plan] position {number} {(x, y, z)} lies outside [limits] {', '.join(outside)}"
-        if any(a <= x <= b and c <= y <= d for a, b, c, d in limits.forbidden_um):
-            yield f"[plan] position {number} {(x, y, z)} lies in a zone of [limits] forbidden_um"
 
 
-def _wishes(config: Configuration, table: Table, policies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _wishes(
+    config: Configuration, camera: Camera, table: Table, policies: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     positions = max(1, len(config.plan.positions_um))
     for policy in policies:
         for sent in policy["sends"] or ():
@@ -110,6 +106,8 @@ def _wishes(config: Configuration, table: Table, policies: Sequence[Mapping[str,
                 yield f"{who} wishes for {kind}, which will be refused: {table[kind]['why']}"
             if isinstance(sent["position"], int) and not 0 <= sent["position"] < positions:
                 yield f"{who}: {kind} is for position {sent['position']}; [plan] has {positions}, counted from 0"
+            if kind == "set_light" and "power" in sent["fixed"] and not permissions.dims(camera):
+                yield f"{who} sets the light's power, which will be refused: {permissions.NO_POWER}"
             for name, value in sent["fixed"].items():
                 span = getattr(config.limits, _LIMIT_OF.get(name, ""), None)
                 if span is not None and not span[0] <= value <= span[1]:
@@ -180,10 +178,3 @@ def _operators(config: Configuration) -> Iterator[str]:
             f"an operator has {limits.approve_timeout_s:g} s for an answer, but after {limits.max_age_ms / 1e3:g} s "
             "the data are too old and the command expires: set [limits] approved_max_age_ms"
         )
-
-
-def _chain(config: Configuration) -> Iterator[str]:
-    chain, channels = config.chain, config.plan.channels
-    for name in (chain.segment_channel, *chain.measure_channels):
-        if name and channels and name not in channels:
-            yield f"[chain] waits for the channel '{name}', which [plan] channels does not take: {', '.join(channels)}"

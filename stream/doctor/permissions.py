@@ -11,6 +11,7 @@ from stream.safety import LimitSettings
 
 MOVES = ("move_stage", "recentre", "add_position", "acquire")
 """Kinds that may take the stage elsewhere."""
+NO_POWER = "the light has no power setting; name one in [camera.options] light_property"
 
 
 def table(config: Configuration, camera: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
@@ -31,7 +32,14 @@ def _row(kind: str, config: Configuration, camera: Mapping[str, Any] | None) -> 
     asked = kind in limits.approve or ("all" in limits.approve and kind not in NEVER_ASKED)
     if not why and asked:
         may = "with an operator's word"
-    return {"may": may, "why": why, "within": [] if why else [*_bounds(kind, limits), *_pace(kind, limits)]}
+    bounds = _bounds(kind, limits) if kind != "set_light" or dims(camera) else ["the shutter alone: " + NO_POWER]
+    return {"may": may, "why": why, "within": [] if why else [*bounds, *_pace(kind, limits)]}
+
+
+def dims(camera: Mapping[str, Any] | None) -> bool:
+    """Whether the light's power can be set, as far as is known."""
+    light = (camera or {}).get("light")
+    return not light or bool(light.get("power"))
 
 
 def _forbidden(kind: str, limits: LimitSettings) -> str:

@@ -53,8 +53,6 @@ def test_a_safe_configuration_has_no_warnings() -> None:
     [
         ({"limits": {"x_um": None}}, r"feedback may move the stage .* \[limits\] has no x_um"),
         ({"limits": {"z_um": None}}, r"\[limits\] has no z_um"),
-        ({"plan": {"positions_um": [[50, 0, 0]]}}, r"position 0 .* lies outside \[limits\] x_um"),
-        ({"plan": {"positions_um": [[5, 5, 0]]}, "limits": {"forbidden_um": [[4, 6, 4, 6]]}}, "lies in a zone"),
         ({"dose": {"mw_per_mm2": None, "budget_j_per_cm2": None}}, "the light dose has no unit"),
         ({"dose": {"budget_j_per_cm2": None}}, "no light budget"),
         ({"plan": {"frames": 1000, "exposure_ms": 100}, "dose": DARK}, "costs 2 times .* 250 s"),
@@ -64,7 +62,6 @@ def test_a_safe_configuration_has_no_warnings() -> None:
         ({"limits": {"approve": ["recentre"]}}, "set .limits. approved_max_age_ms"),
         ({"run": {"wait_for": []}}, "the dead-man waits for it"),
         ({"watch": {"page": "0.0.0.0:8600"}}, "anyone on that network"),
-        ({"plan": {"channels": ["DAPI"]}, "chain": {"segment_channel": "FITC"}}, "waits for the channel 'FITC'"),
         ({"wire": {"frames": f"tcp://127.0.0.1:{outgoing()[0]}"}}, "outgoing connections of this machine borrow"),
     ],
 )
@@ -72,6 +69,18 @@ def test_what_is_missing_is_said(tables: dict[str, dict[str, Any]], said: str) -
     found = warnings(config(**tables))
     assert len([one for one in found if re.search(said, one)]) == 1, found
     assert advice.problems(config(**tables), CAMERA) == []
+
+
+def test_a_light_without_power_is_a_shutter_alone() -> None:
+    dims = CAMERA | {"light": {"shutter": "S", "auto": True, "power": "LED.Power"}}
+    sends = [{"kind": "set_light", "rule": "r", "fixed": {"power": 0.5}, "position": None}]
+    assert permissions.table(config(), CAMERA)["set_light"]["within"][0].startswith("the shutter alone")
+    assert permissions.table(config(), dims)["set_light"]["within"] == ["0 to 1 of full power"]
+    (warning,) = warnings(config(), sends)
+    assert "rule 'r' sets the light's power, which will be refused" in warning
+    assert warnings(config(), sends, dims) == []
+    sends[0]["fixed"] = {"on": False}
+    assert warnings(config(), sends) == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +109,8 @@ def test_a_recording_needs_no_light_budget() -> None:
         ({"plan": {"channels": ["GFP"]}}, "no channel 'GFP'; it has DAPI, FITC"),
         ({"plan": {"light_power": 0.5}}, "the light has no power setting"),
         ({"wire": {"control": "tcp://0.0.0.0:5555"}}, r"\[wire\] control: .*not on this host"),
+        ({"plan": {"positions_um": [[50, 0, 0]]}}, r"\[plan\] leads where \[limits\] lets nothing go: x 50"),
+        ({"plan": {"positions_um": [[5, 5, 0]]}, "limits": {"forbidden_um": [[4, 6, 4, 6]]}}, "lets nothing go"),
     ],
 )
 def test_what_would_stop_the_run_is_a_problem(tables: dict[str, dict[str, Any]], said: str) -> None:
